@@ -1,0 +1,1 @@
+"""Turns usage exports and cart-state snapshots into invoices, in nightly batches."""

@@ -1,0 +1,97 @@
+-- 10_accounts_judged: each account row, and whether it counts.
+--
+-- in:    known_accounts, issued_cycles
+-- out:   run_number, file, row_number | the row, verdict, reason, detail
+-- grain: one row per account row ever read
+-- why:   of one key and revision the first to arrive stands; the highest revision that is not refused counts.
+--        An account already invoiced keeps its zone and its creation: its cycles may not move.
+with told_apart as (
+    select
+        *,
+        row_number() over arrivals as arrival,
+        struct_pack(created_at, time_zone, master_account_id, name, voided)
+        <> first_value(struct_pack(created_at, time_zone, master_account_id, name, voided)) over arrivals as is_conflict
+    from known_accounts
+    window arrivals as (
+        partition by account_id, updated_at, revision
+        order by run_number, file, row_number
+    )
+),
+
+invoiced as (
+    select
+        account_id,
+        time_zone,
+        account_created_at,
+        account_updated_at,
+        account_revision,
+        card_time_zone,
+        row_number()
+            over (partition by account_id order by issued_in_run desc, subscription_id, cycle_start desc)
+            as age
+    from issued_cycles
+),
+
+fitted as (
+    select
+        told_apart.*,
+        coalesce(
+            (
+                told_apart.updated_at > invoiced.account_updated_at
+                or (told_apart.updated_at is not null and invoiced.account_updated_at is null)
+                or (
+                    coalesce(told_apart.updated_at = invoiced.account_updated_at, invoiced.account_updated_at is null)
+                    and told_apart.revision > invoiced.account_revision
+                )
+            )
+            and (
+                told_apart.voided
+                or coalesce(told_apart.time_zone, invoiced.card_time_zone) <> invoiced.time_zone
+                or told_apart.created_at <> invoiced.account_created_at
+            ),
+            false
+        ) as would_move_cycles
+    from told_apart
+    left join invoiced on told_apart.account_id = invoiced.account_id and invoiced.age = 1
+),
+
+ranked as (
+    select
+        *,
+        max(case when not is_conflict and not would_move_cycles then revision end)
+            over (partition by account_id, updated_at) as revision_in_force
+    from fitted
+)
+
+select
+    account_id,
+    updated_at,
+    created_at,
+    time_zone,
+    master_account_id,
+    name,
+    revision,
+    voided,
+    run_number,
+    file,
+    row_number,
+    case
+        when is_conflict then 'rejected'
+        when arrival > 1 then 'duplicate'
+        when revision < revision_in_force then 'superseded'
+        when would_move_cycles then 'held'
+        when voided then 'voided'
+        else 'counted'
+    end as verdict,
+    case
+        when is_conflict then 'conflicting_duplicate'
+        when would_move_cycles then 'would_move_cycles'
+    end as reason,
+    case
+        when
+            is_conflict
+            then 'another row of this account_id, updated_at and revision says otherwise; send a higher revision'
+        when would_move_cycles
+            then 'another time_zone or created_at would move cycles that are already invoiced; open a new account'
+    end as detail
+from ranked

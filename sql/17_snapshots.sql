@@ -1,0 +1,41 @@
+-- 17_snapshots: each snapshot with its size, and whether it is held as incomplete.
+--
+-- in:    cart_snapshot_rows, policies
+-- out:   snapshot_at | active_carts, is_incomplete
+-- grain: one row per instant of which a snapshot is known
+-- why:   a listing cut short by a failed export would switch off every cart it lacks. Its size counts all rows that
+--        could be read, also those of unknown subscriptions: it is the export that is judged, not the customers.
+with standing as (
+    select
+        *,
+        max(case when not is_refused then revision end)
+            over (partition by snapshot_at, subscription_id, cart_id) as revision_in_force
+    from cart_snapshot_rows
+    where not is_conflict and arrival = 1
+),
+
+sizes as (
+    select
+        snapshot_at,
+        count(case when state = 'active' then 1 end) as active_carts
+    from standing
+    where is_refused or (revision = revision_in_force and not voided)
+    group by snapshot_at
+),
+
+in_order as (
+    select
+        *,
+        lag(active_carts) over (order by snapshot_at) as active_carts_before
+    from sizes
+)
+
+select
+    in_order.snapshot_at,
+    in_order.active_carts,
+    coalesce(
+        in_order.active_carts < policies.min_snapshot_share * in_order.active_carts_before,
+        false
+    ) as is_incomplete
+from in_order
+cross join policies

@@ -1,0 +1,18 @@
+-- numbered_rows: a CSV file's rows with their true row numbers.
+--
+-- in:    read_rows, malformed_rows
+-- out:   row_number | the columns of read_rows
+-- why:   the engine numbers only the rows it could split into fields; each row it left out moves the ones after it on.
+with malformed as (
+    select
+        row_number,
+        row_number - row_number() over (order by row_number) as rows_read_before,
+        row_number() over (order by row_number) as rows_left_out
+    from (select distinct row_number from malformed_rows) as malformed_once
+)
+
+select
+    read_rows.read_number + coalesce(malformed.rows_left_out, 0) as row_number,
+    read_rows.* exclude (read_number)
+from read_rows
+asof left join malformed on read_rows.read_number > malformed.rows_read_before

@@ -1,0 +1,79 @@
+-- types: how the text of a column is read. Each macro gives the typed value, or NULL where the text is no such value.
+--
+-- why: every refusal of a value is decided here, and nothing is rounded or wrapped on the way in.
+--      The engine's own casts accept too much ('epoch', a seventh decimal, hour 24), so a pattern comes first.
+
+create or replace macro as_text(written) as nullif(written, '');
+
+create or replace macro as_choice(written, choices) as case when list_contains(choices, written) then written end;
+
+create or replace macro as_time_zone(written) as as_choice(written, getvariable('time_zones'));
+
+create or replace macro as_whole_number(written) as
+case when regexp_full_match(written, '[0-9]{1,18}(\.0)?') then cast(split_part(written, '.', 1) as bigint) end;
+
+create or replace macro as_flag(written) as
+case lower(written) when 'true' then true when 'false' then false end;
+
+-- The form in which programs write small and large doubles: 1e-05, 1.5E+3. A DECIMAL(38, 25) holds these exactly.
+create or replace macro as_scientific(written) as
+case
+    when regexp_full_match(written, '[+-]?[0-9](\.[0-9]{1,18})?[eE](\+?(0?[0-9]|1[01])|-0?[1-6])')
+        then cast(written as decimal(38, 25))
+end;
+
+create or replace macro as_quantity(written) as
+case
+    when regexp_full_match(written, '[+-]?(0*[0-9]{1,12}(\.[0-9]{0,6}0*)?|\.[0-9]{1,6}0*)')
+        then cast(written as decimal(18, 6))
+    when as_scientific(written) % 0.000001 = 0 then cast(as_scientific(written) as decimal(18, 6))
+end;
+
+create or replace macro as_amount(written) as
+case
+    when regexp_full_match(written, '[+-]?(0*[0-9]{1,12}(\.[0-9]{0,4}0*)?|\.[0-9]{1,4}0*)')
+        then cast(written as decimal(20, 4))
+    when as_scientific(written) % 0.0001 = 0 then cast(as_scientific(written) as decimal(20, 4))
+end;
+
+-- Without an offset: UTC, which the session's time zone is.
+create or replace macro as_instant(written) as
+case
+    when
+        regexp_full_match(
+            written,
+            '[0-9]{4}-[0-9]{2}-[0-9]{2}'
+            || '([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6}0*)?)?'
+            || '(Z|[+-](0[0-9]|1[0-5])(:?[0-5][0-9])?)?)?'
+        )
+        and try_cast(written as timestamptz) >= timestamptz '1900-01-01 00:00:00+00'
+        and try_cast(written as timestamptz) < timestamptz '9999-01-01 00:00:00+00'
+        then try_cast(written as timestamptz)
+end;
+
+-- What is wrong with one value, or NULL. `typed` is what a macro above made of `written`.
+create or replace macro fault_in(column_name, written, typed, is_required, expected) as
+case
+    when nullif(written, '') is null
+        then
+            case
+                when is_required
+                    then { 'reason': 'missing_value', 'detail': column_name || ' is empty; expected ' || expected }
+            end
+    when typed is null
+        then
+            {
+                'reason': 'bad_value',
+                'detail': column_name || ' is ''' || left(written, 100) || '''; expected ' || expected
+            }
+end;
+
+create or replace macro sign_fault_in(column_name, written, typed, expected) as
+case
+    when typed < 0
+        then
+            {
+                'reason': 'negative_quantity',
+                'detail': column_name || ' is ''' || left(written, 100) || '''; expected ' || expected
+            }
+end;

@@ -1,0 +1,131 @@
+"""The command line. Imports what a command needs only when that command runs, so that `--help` is quick."""
+
+import sys
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from usage_rating.errors import BadInput, OutputHeld
+
+app = typer.Typer(
+    name="usage-rating",
+    help="Turns usage exports and cart-state snapshots into invoices, in nightly batches.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog="Exit codes: 0 done; 1 a fault of ours; 2 bad input or use, nothing published; 3 the output is held.",
+)
+
+InputFolder = Annotated[Path, typer.Option(help="The folder with one folder a feed and rate_cards/.")]
+OutputFolder = Annotated[Path, typer.Option(help="The folder that keeps and publishes everything.")]
+Day = Annotated[
+    datetime | None,
+    typer.Option("--as-of", formats=["%Y-%m-%d"], help="Bill what is due up to this date (YYYY-MM-DD)."),
+]
+
+
+@app.command()
+def run(
+    input: InputFolder,  # noqa: A002  (the option's name)
+    output: OutputFolder,
+    as_of: Day = None,
+    max_rejected: Annotated[
+        str | None, typer.Option(help="Stop if more than 20 new rows, and more than this share, are rejected.  [0.01]")
+    ] = None,
+    min_snapshot_share: Annotated[
+        str | None,
+        typer.Option(help="Hold a snapshot with fewer active carts than this share of the one before.  [0.5]"),
+    ] = None,
+    *,
+    allow_missing_final_newline: Annotated[
+        bool | None,
+        typer.Option("--allow-missing-final-newline", help="Trust CSV files whose last line has no end."),
+    ] = None,
+    memory_limit: Annotated[
+        str | None, typer.Option(help="Memory for the engine, such as 2GB; more is spilled.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads for the engine.  [all cores]")] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="A TOML file with the policies above; an option given here wins.")
+    ] = None,
+) -> None:
+    """Take in new files and issue every invoice that is due.
+
+    Without --as-of it bills up to the last date that is over in every account's time zone. Nights that were missed
+    are caught up; running it again changes nothing. Until the run has ended nothing is published.
+
+    \b
+    Example:
+      usage-rating run --input exports --output billing --as-of 2024-03-01
+    """
+    from usage_rating.night import run_night  # noqa: PLC0415
+    from usage_rating.progress import progress  # noqa: PLC0415
+    from usage_rating.report import print_report  # noqa: PLC0415
+    from usage_rating.settings import settings_from  # noqa: PLC0415
+
+    given = {
+        "input": input,
+        "output": output,
+        "as_of": as_of.date() if as_of else None,
+        "max_rejected": _decimal("--max-rejected", max_rejected),
+        "min_snapshot_share": _decimal("--min-snapshot-share", min_snapshot_share),
+        "allow_missing_final_newline": allow_missing_final_newline,
+        "memory_limit": memory_limit,
+        "threads": threads,
+    }
+    policies = settings_from(given, settings)
+    with progress() as announce:
+        report = run_night(policies, announce=announce)
+    print_report(report)
+
+
+@app.command()
+def views(output: OutputFolder) -> None:
+    """Write billing.duckdb anew after the output folder was moved.
+
+    Its views name absolute paths. Open it with `duckdb -readonly`, so that several people can.
+    """
+    from usage_rating.store import Store  # noqa: PLC0415
+    from usage_rating.views import rewrite_views  # noqa: PLC0415
+
+    typer.echo(f"wrote {rewrite_views(output, list(Store(output).manifest().files))}")
+
+
+@app.command()
+def export(
+    output: OutputFolder,
+    month: Annotated[str, typer.Option(help="Invoices issued in this month, YYYY-MM.")],
+    to: Annotated[Path | None, typer.Option(help="The folder to write.  [OUTPUT/exports/MONTH]")] = None,
+    format: Annotated[str, typer.Option(help="csv is the only format so far.")] = "csv",  # noqa: A002
+) -> None:
+    """Write a month's invoices for finance: invoices, lines and control totals.
+
+    The month is that of issue_date. Text that a spreadsheet would run as a formula is escaped with an apostrophe.
+    """
+    from usage_rating.export import export_month  # noqa: PLC0415
+
+    for path in export_month(output, month, to or output / "exports" / month, format):
+        typer.echo(f"wrote {path}")
+
+
+def _decimal(option: str, text: str | None) -> Decimal | None:
+    try:
+        return None if text is None else Decimal(text)
+    except ArithmeticError:
+        raise BadInput([f"{option}: '{text}' is not a number such as 0.02."]) from None
+
+
+def main() -> None:
+    """Runs the command line; exit codes as in SPEC, section 6."""
+    try:
+        app()
+    except BadInput as error:
+        print(f"{error}\nNothing was published.", file=sys.stderr)
+        sys.exit(2)
+    except OutputHeld as error:
+        print(error, file=sys.stderr)
+        sys.exit(3)

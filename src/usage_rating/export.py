@@ -1,0 +1,118 @@
+"""A month's invoices as files for finance: invoices, lines, and the totals to check a copy against."""
+
+import csv
+import re
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from iso4217 import Currency
+
+from usage_rating.errors import BadInput
+from usage_rating.store import Store, hash_of
+from usage_rating.tables import TABLES
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMATS = ("csv",)
+
+
+def export_month(output: Path, month: str, to: Path, format: str) -> list[Path]:  # noqa: A002
+    """Writes `invoices.csv`, `invoice_lines.csv` and `control_totals.csv` of the invoices issued in a month.
+
+    Amounts are written with their currency's own decimals. The control totals count and add up what the other two
+    files hold, by currency, rate card and kind, and give the SHA-256 of each file.
+
+    :param month: YYYY-MM, of issue_date in the account's zone
+    :returns: the files written
+    :raises BadInput: no such month or format, no published night, or the folder cannot be written
+    """
+    first = _first_of(month)
+    if format not in FORMATS:
+        raise BadInput([f"--format {format}: not a format that is written. Choose {', '.join(FORMATS)}."])
+    store = Store(output)
+    if not store.manifest().run_number:
+        raise BadInput([f"{output}: holds no published night. Run `usage-rating run` first."])
+    with duckdb.connect() as engine:
+        engine.execute("set timezone = 'UTC'")
+        invoices = _rows(
+            engine, store, "invoices", f"issue_date >= date '{first}' and issue_date < date '{_next(first)}'"
+        )
+        ids = {invoice["invoice_id"]: invoice["currency"] for invoice in invoices}
+        lines = [
+            line | {"currency": ids[line["invoice_id"]]}
+            for line in _rows(engine, store, "invoice_lines", "true")
+            if line["invoice_id"] in ids
+        ]
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        files = [_write(to / "invoices.csv", invoices), _write(to / "invoice_lines.csv", lines)]
+        files.append(_write(to / "control_totals.csv", _control_totals(invoices, lines, files)))
+    except OSError as error:
+        raise BadInput([f"{to}: cannot be written: {error.strerror}."]) from None
+    return files
+
+
+def _first_of(month: str) -> date:
+    if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", month):
+        raise BadInput([f"--month {month}: not a month such as 2024-03."])
+    return date.fromisoformat(f"{month}-01")
+
+
+def _next(first: date) -> date:
+    return (first + timedelta(days=31)).replace(day=1)
+
+
+def _rows(engine: duckdb.DuckDBPyConnection, store: Store, table: str, condition: str) -> list[dict[str, Any]]:
+    files = [str(path) for path in store.files(table)]
+    order = ", ".join(TABLES[table].order)
+    rows = engine.read_parquet(files).filter(condition).order(order)
+    return [dict(zip(rows.columns, row, strict=True)) for row in rows.fetchall()]
+
+
+def _control_totals(
+    invoices: list[dict[str, Any]], lines: list[dict[str, Any]], files: list[Path]
+) -> list[dict[str, Any]]:
+    line_counts: dict[str, int] = {}
+    for line in lines:
+        line_counts[line["invoice_id"]] = line_counts.get(line["invoice_id"], 0) + 1
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for invoice in invoices:
+        groups.setdefault((invoice["currency"], invoice["rate_card"], invoice["kind"]), []).append(invoice)
+    hashes = {f"sha256_of_{path.stem}": hash_of(path) for path in files}
+    return [
+        {
+            "currency": currency,
+            "rate_card": card,
+            "kind": kind,
+            "invoices": len(members),
+            "lines": sum(line_counts.get(invoice["invoice_id"], 0) for invoice in members),
+            "total": sum((invoice["total"] for invoice in members), Decimal(0)),
+            **hashes,
+        }
+        for (currency, card, kind), members in sorted(groups.items())
+    ]
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    table = TABLES.get(path.stem)
+    headings = list(rows[0]) if rows else list(table.columns if table else ())
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\r\n")
+        writer.writerow(headings)
+        for row in rows:
+            writer.writerow([_cell(name, row[name], row["currency"]) for name in headings])
+    return path
+
+
+def _cell(name: str, value: Any, currency: str) -> str:
+    """Amounts in the currency's own decimals; text that a spreadsheet would run gets an apostrophe before it."""
+    if value is None:
+        return ""
+    if isinstance(value, Decimal):
+        if name in ("total", "amount"):
+            return f"{value:.{Currency(currency).exponent}f}"
+        return f"{value.normalize():f}"
+    text = str(value)
+    return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA_STARTS) else text

@@ -1,0 +1,239 @@
+"""Reads new input files into typed rows; what cannot be typed becomes a rejected row with its reason and text.
+
+For every feed the engine ends up with a table `new_<feed>` (the feed's columns, typed, then run_number, file and
+row_number), and all feeds share `new_rejected_rows`.
+"""
+
+from pathlib import Path
+
+import duckdb
+from duckdb import (
+    CoalesceOperator,
+    ColumnExpression,
+    ConstantExpression,
+    Expression,
+    FunctionExpression,
+    LambdaExpression,
+    SQLExpression,
+    StarExpression,
+)
+
+from usage_rating import time_zones
+from usage_rating.errors import BadInput
+from usage_rating.feeds import FEEDS, Column, ColumnType, Feed
+from usage_rating.input_files import CheckedFile, InputFile
+from usage_rating.sql_files import read_sql
+
+ENGINE_TYPES = {
+    ColumnType.TEXT: "varchar",
+    ColumnType.TIME_ZONE: "varchar",
+    ColumnType.INSTANT: "timestamptz",
+    ColumnType.QUANTITY: "decimal(18, 6)",
+    ColumnType.AMOUNT: "decimal(20, 4)",
+    ColumnType.WHOLE_NUMBER: "bigint",
+    ColumnType.FLAG: "boolean",
+}
+SIGNED = (ColumnType.QUANTITY, ColumnType.AMOUNT)
+LINE_FAULTS = ("MISSING COLUMNS", "TOO MANY COLUMNS", "INVALID ENCODING", "LINE SIZE OVER MAXIMUM")
+REJECTED_COLUMNS = (
+    "feed varchar, run_number integer, file varchar, row_number bigint, reason varchar, detail varchar, raw varchar"
+)
+
+
+def prepare(engine: duckdb.DuckDBPyConnection) -> None:
+    """Creates the macros and the empty tables that `read_file` fills."""
+    engine.execute("set variable time_zones = $names", {"names": sorted(time_zones.names())})
+    engine.execute(read_sql("ingest/types.sql"))
+    for feed in FEEDS.values():
+        columns = ", ".join(f"{column.name} {ENGINE_TYPES[column.type]}" for column in feed.columns)
+        engine.execute(
+            f"create or replace table new_{feed.name} ({columns}, run_number integer, file varchar, row_number bigint)"
+        )
+    engine.execute(f"create or replace table new_rejected_rows ({REJECTED_COLUMNS})")
+
+
+def read_file(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, run_number: int, scratch: Path) -> int:
+    """Types one file's rows and appends them to `new_<feed>` or `new_rejected_rows`.
+
+    :returns: the number of rows read, good and bad
+    :raises BadInput: the engine cannot read the file as a whole, or its quoting is broken
+    """
+    file, feed = checked.file, FEEDS[checked.file.feed]
+    link = _linked(file, scratch)
+    try:
+        rows, malformed = _parquet_rows(engine, link) if file.is_parquet else _csv_rows(engine, checked, link)
+        _typed(rows, feed, checked.header).create("typed_rows")
+        _share_out(engine, feed, file, run_number)
+        total = _count(engine, "typed_rows") + malformed
+    except duckdb.InvalidInputException as error:
+        raise BadInput([f"{file.name}: cannot be read: {str(error).splitlines()[0]} Have it exported again."]) from None
+    finally:
+        for table in ("typed_rows", "read_rows", "malformed_rows", "malformed_lines", "scanned_files"):
+            engine.execute(f"drop table if exists {table}")
+        link.unlink()
+    return total
+
+
+def _linked(file: InputFile, scratch: Path) -> Path:
+    """Gives the file a plain name: the engine takes `*` and `[` in a name for a pattern."""
+    link = scratch / ("input" + "".join(Path(file.name).suffixes[-2:] if not file.is_parquet else [".parquet"]))
+    link.unlink(missing_ok=True)
+    link.symlink_to(file.path.resolve())
+    return link
+
+
+def _parquet_rows(engine: duckdb.DuckDBPyConnection, link: Path) -> tuple[duckdb.DuckDBPyRelation, int]:
+    rows = engine.read_parquet(str(link), file_row_number=True)
+    return rows.select(
+        (ColumnExpression("file_row_number") + ConstantExpression(1)).alias("row_number"), StarExpression()
+    ), 0
+
+
+def _csv_rows(
+    engine: duckdb.DuckDBPyConnection, checked: CheckedFile, link: Path
+) -> tuple[duckdb.DuckDBPyRelation, int]:
+    rows = engine.read_csv(
+        str(link),
+        header=True,
+        auto_detect=False,
+        columns={f"field_{position}": "VARCHAR" for position in range(len(checked.header))},
+        delimiter=",",
+        quotechar='"',
+        escapechar='"',
+        store_rejects=True,
+        rejects_table="malformed_lines",
+        rejects_scan="scanned_files",
+    )
+    rows.select(SQLExpression("row_number() over ()").alias("read_number"), StarExpression()).create("read_rows")
+    malformed = _malformed_rows(engine, checked.file)
+    if malformed:
+        return engine.sql(read_sql("ingest/numbered_rows.sql")), malformed
+    return engine.table("read_rows").select(
+        ColumnExpression("read_number").alias("row_number"), StarExpression(exclude=["read_number"])
+    ), 0
+
+
+def _malformed_rows(engine: duckdb.DuckDBPyConnection, file: InputFile) -> int:
+    """Keeps the lines that are no row of the header's width; a line whose quoting is broken condemns the file."""
+    broken = engine.execute(
+        "select line, error_message from malformed_lines where not list_contains($known, error_type::varchar) "
+        "order by line",
+        {"known": list(LINE_FAULTS)},
+    ).fetchall()
+    if broken:
+        raise BadInput(
+            f"{file.name}: row {line - 1} cannot be read: {message} "
+            "Rows after it may be swallowed; have it exported again."
+            for line, message in broken
+        )
+    engine.sql(read_sql("ingest/malformed_rows.sql")).create("malformed_rows")
+    return _count(engine, "malformed_rows")
+
+
+def _typed(rows: duckdb.DuckDBPyRelation, feed: Feed, header: tuple[str, ...]) -> duckdb.DuckDBPyRelation:
+    """Adds to each row its typed columns (as the contract names them), its faults, and its raw text."""
+    written = {column.name: _written(column, rows, header) for column in feed.columns}
+    both = rows.select(
+        ColumnExpression("row_number"),
+        *(expression.alias(f"written_{name}") for name, expression in written.items()),
+        *(_value(column, written[column.name]).alias(column.name) for column in feed.columns),
+    )
+    faults = FunctionExpression("list_value", *(fault for column in feed.columns for fault in _faults(column)))
+    return both.select(
+        ColumnExpression("row_number"),
+        *(_with_default(column) for column in feed.columns),
+        FunctionExpression(
+            "list_filter", faults, LambdaExpression("fault", ColumnExpression("fault").isnotnull())
+        ).alias("faults"),
+        FunctionExpression(
+            "json_object",
+            *(part for name in written for part in (ConstantExpression(name), ColumnExpression(f"written_{name}"))),
+        )
+        .cast("varchar")
+        .alias("raw"),
+    )
+
+
+def _written(column: Column, rows: duckdb.DuckDBPyRelation, header: tuple[str, ...]) -> Expression:
+    if column.name not in header:
+        return ConstantExpression(None).cast("varchar")
+    is_csv = "field_0" in rows.columns
+    name = f"field_{header.index(column.name)}" if is_csv else column.name
+    return ColumnExpression(name).cast("varchar")
+
+
+def _value(column: Column, written: Expression) -> Expression:
+    if column.choices:
+        choices = FunctionExpression("list_value", *(ConstantExpression(choice) for choice in column.choices))
+        return FunctionExpression("as_choice", written, choices)
+    return FunctionExpression(column.type.value, written)
+
+
+def _faults(column: Column) -> list[Expression]:
+    name, expected = ConstantExpression(column.name), ConstantExpression(column.expected)
+    written, value = ColumnExpression(f"written_{column.name}"), ColumnExpression(column.name)
+    faults = [FunctionExpression("fault_in", name, written, value, ConstantExpression(column.is_required), expected)]
+    if column.type in SIGNED:
+        faults.append(FunctionExpression("sign_fault_in", name, written, value, expected))
+    return faults
+
+
+def _with_default(column: Column) -> Expression:
+    value = ColumnExpression(column.name)
+    if column.name == "revision":
+        return CoalesceOperator(value, ConstantExpression(0)).alias(column.name)
+    if column.name == "voided":
+        return CoalesceOperator(value, ConstantExpression(value=False)).alias(column.name)
+    return value
+
+
+def _share_out(engine: duckdb.DuckDBPyConnection, feed: Feed, file: InputFile, run_number: int) -> None:
+    """Good rows to `new_<feed>`, the others to `new_rejected_rows`."""
+    rows = engine.table("typed_rows")
+    origin = (
+        ConstantExpression(run_number).cast("integer"),
+        ConstantExpression(file.name),
+        ColumnExpression("row_number"),
+    )
+    fault_count = FunctionExpression("len", ColumnExpression("faults"))
+    is_good = fault_count == ConstantExpression(0)
+    columns = [ColumnExpression(column.name) for column in feed.columns]
+    rows.filter(is_good).select(*columns, *origin).insert_into(f"new_{feed.name}")
+    refused = rows.filter(~is_good)
+    refused.select(
+        ConstantExpression(feed.name),
+        *origin,
+        SQLExpression("faults[1].reason"),
+        SQLExpression("array_to_string(list_transform(faults, lambda fault: fault.detail), '; ')"),
+        ColumnExpression("raw"),
+    ).insert_into("new_rejected_rows")
+    if feed.name == "cart_snapshots":
+        _list_refused_carts(refused, feed, origin)
+    if not file.is_parquet:
+        engine.table("malformed_rows").select(
+            ConstantExpression(feed.name),
+            *origin,
+            ConstantExpression("bad_value"),
+            ColumnExpression("detail"),
+            ColumnExpression("raw"),
+        ).insert_into("new_rejected_rows")
+
+
+def _list_refused_carts(refused: duckdb.DuckDBPyRelation, feed: Feed, origin: tuple[Expression, ...]) -> None:
+    """A refused snapshot row whose ids can be read still lists its cart (SPEC 2): kept, without a state."""
+    readable = refused
+    for name in feed.key:
+        readable = readable.filter(ColumnExpression(name).isnotnull())
+    kept = {"revision": ConstantExpression(0), "voided": ConstantExpression(value=False)}
+    nothing = ConstantExpression(None)
+    readable.select(
+        *(
+            ColumnExpression(column.name) if column.name in feed.key else kept.get(column.name, nothing)
+            for column in feed.columns
+        ),
+        *origin,
+    ).insert_into("new_cart_snapshots")
+
+
+def _count(engine: duckdb.DuckDBPyConnection, table: str) -> int:
+    return int(engine.table(table).count("*").fetchall()[0][0])

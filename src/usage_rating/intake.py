@@ -1,0 +1,153 @@
+"""Takes in what is new: rate cards and files that no earlier night has read, joined to the rows kept from before.
+
+Afterwards the engine holds, beside `new_<feed>`, for every feed `known_<feed>`: all rows ever read.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import duckdb
+
+from usage_rating import ingest
+from usage_rating.errors import BadInput
+from usage_rating.feeds import FEEDS
+from usage_rating.input_files import CheckedFile, check, files_in, folders_not_read
+from usage_rating.rate_card_files import CardFile, read_rate_cards
+from usage_rating.refusals import faults_not_rated_yet
+from usage_rating.report import FeedCount
+from usage_rating.settings import Settings
+from usage_rating.store import Manifest, Store
+from usage_rating.tables import ISSUED_CYCLES, TABLES, Table
+
+KEPT = (*FEEDS, "rejected_rows", "issued_cycles")
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What a night took in."""
+
+    cards: list[CardFile]
+    files: list[CheckedFile]
+    feeds: list[FeedCount]
+    notes: list[str]
+
+    @property
+    def rows(self) -> int:
+        """How many rows were newly read."""
+        return sum(feed.rows for feed in self.feeds)
+
+
+def take_in(
+    engine: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    store: Store,
+    before: Manifest,
+    announce: Callable[[str], None],
+) -> Intake:
+    """Reads new files into typed rows and opens the rows kept from earlier nights.
+
+    :param before: the last night; its files are not read again, its kept rows are checked against their hashes
+    :raises BadInput: files that cannot be read or lack columns, and faulty rate cards, all at once
+    """
+    notes = [f"not read: {name}/ is no feed" for name in _misplaced_folders(settings)]
+    announce("looking for new files")
+    files, cards = _checked(settings, before)
+    files = _not_delivered_before(files, before, notes)
+    ingest.prepare(engine)
+    rows = _read_all(engine, files, before.run_number + 1, store, announce)
+    _open_known_rows(engine, store)
+    rejected = dict(engine.execute("select feed, count(*) from new_rejected_rows group by feed").fetchall())
+    feeds = [
+        FeedCount(feed, sum(c.file.feed == feed for c in files), rows[feed], rejected.get(feed, 0))
+        for feed in FEEDS
+        if feed in rows
+    ]
+    return Intake(cards, files, feeds, notes)
+
+
+def _misplaced_folders(settings: Settings) -> list[str]:
+    return folders_not_read(settings.input) if settings.input.is_dir() else []
+
+
+def _checked(settings: Settings, before: Manifest) -> tuple[list[CheckedFile], list[CardFile]]:
+    """Checks files and cards both, so that one run shows every fault."""
+    faults: list[str] = []
+    files: list[CheckedFile] = []
+    cards: list[CardFile] = []
+    try:
+        seen = {(record.name, record.bytes, record.modified_ns) for record in before.inputs}
+        unseen = [f for f in files_in(settings.input) if (f.name, f.bytes, f.modified_ns) not in seen]
+        files = check(unseen, allow_missing_final_newline=settings.allow_missing_final_newline)
+    except BadInput as error:
+        faults += error.faults
+    try:
+        cards = read_rate_cards(settings.input / "rate_cards")
+        faults += faults_not_rated_yet(cards)
+    except BadInput as error:
+        faults += error.faults
+    if faults:
+        raise BadInput(faults)
+    return files, cards
+
+
+def _not_delivered_before(files: list[CheckedFile], before: Manifest, notes: list[str]) -> list[CheckedFile]:
+    """Leaves out files whose bytes were taken in before, under whatever name."""
+    known = {(record.feed, record.sha256): record.name for record in before.inputs}
+    names = {record.name for record in before.inputs}
+    new = []
+    for checked in files:
+        file, key = checked.file, (checked.file.feed, checked.sha256)
+        if key in known:
+            notes.append(f"adds nothing: {file.name} has the bytes of {known[key]}")
+            continue
+        if file.name in names:
+            notes.append(f"delivered anew: {file.name} has other bytes than before")
+        known[key] = file.name
+        new.append(checked)
+    return new
+
+
+def _read_all(
+    engine: duckdb.DuckDBPyConnection,
+    files: list[CheckedFile],
+    run_number: int,
+    store: Store,
+    announce: Callable[[str], None],
+) -> dict[str, int]:
+    faults: list[str] = []
+    rows: dict[str, int] = {}
+    for checked in files:
+        announce(f"reading {checked.file.name}")
+        try:
+            count = ingest.read_file(engine, checked, run_number, store.work)
+        except BadInput as error:
+            faults += error.faults
+        else:
+            rows[checked.file.feed] = rows.get(checked.file.feed, 0) + count
+    if faults:
+        raise BadInput(faults)
+    return rows
+
+
+def _open_known_rows(engine: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """Makes `known_<feed>` of what earlier nights kept and what is new, and opens what was issued."""
+    engine.execute(f"create or replace table new_issued_cycles ({ISSUED_CYCLES})")
+    for name in KEPT:
+        files = [str(path) for path in store.files(f"kept/{name}")]
+        new = engine.table(f"new_{name}")
+        (engine.read_parquet(files).union(new) if files else new).create_view(f"known_{name}")
+    engine.execute("create or replace table issued_cycles as from known_issued_cycles")
+    for name in ("rejected_rows", "invoices"):
+        files = [str(path) for path in store.files(name)]
+        earlier = engine.read_parquet(files) if files else empty(engine, TABLES[name])
+        earlier.create_view(f"{name}_before")
+    engine.execute(
+        "create or replace view issued_numbers as "
+        "select rate_card, max(invoice_number) as last_number from invoices_before group by rate_card"
+    )
+
+
+def empty(engine: duckdb.DuckDBPyConnection, table: Table) -> duckdb.DuckDBPyRelation:
+    """A published table without rows."""
+    columns = ", ".join(f"null::{kind} as {name}" for name, kind in table.columns.items())
+    return engine.sql(f"select {columns} limit 0")

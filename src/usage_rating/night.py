@@ -1,0 +1,188 @@
+"""One night's run: takes in what is new, rates what is due, publishes it at one moment."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, date, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+
+from usage_rating import publication, time_zones
+from usage_rating.engine import disk_faults_as_os_errors, open_engine
+from usage_rating.errors import BadInput
+from usage_rating.intake import Intake, take_in
+from usage_rating.reference import load_calendar, load_rate_cards
+from usage_rating.refusals import refuse_changed_cards, refuse_cycles_without_price, refuse_too_many_rejected
+from usage_rating.report import FeedCount, InvoiceTotal, NightReport, RefusedCount
+from usage_rating.settings import Settings
+from usage_rating.stages import Stage, all_stages, run_stages
+from usage_rating.store import Store, run_id
+
+FIRST_STAGE_WITH_CALENDAR = 20
+FIRST_STAGE_WITH_PRICES = 30
+
+
+class Night:
+    """A run in steps: `ingest`, `rate`, `publish`, in a `with` block that holds the output folder.
+
+    Each step begins anew when it is called again. Until `publish` returns, nothing that a reader could see has changed.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        now: datetime | None = None,
+        announce: Callable[[str], None] = lambda step: None,
+    ) -> None:
+        """Prepares a run.
+
+        :param now: with `settings.as_of` left out, the run bills up to the last date that is over at this instant in
+            every account's zone
+        :param announce: told each step before it begins, for a progress display
+        """
+        self._settings = settings
+        self._now = now
+        self._announce = announce
+        self._store = Store(settings.output)
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._open.enter_context(self._store.hold())
+        self._engine = self._open.enter_context(open_engine(self._settings, self._store.work))
+        self._before = self._store.manifest()
+        self._run_number = self._before.run_number + 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
+
+    @disk_faults_as_os_errors()
+    def ingest(self) -> list[FeedCount]:
+        """Reads rate cards and new input files into typed rows.
+
+        :raises BadInput: files that cannot be read or lack columns, and faulty rate cards, all at once
+        :raises OSError: the disk or the network failed; the step may be tried again
+        """
+        self._intake: Intake = take_in(self._engine, self._settings, self._store, self._before, self._announce)
+        return self._intake.feeds
+
+    @disk_faults_as_os_errors()
+    def rate(self) -> date:
+        """Works out every invoice that is due.
+
+        :returns: the date billed up to
+        :raises BadInput: the date lies before an earlier run's; a cycle has no price; a card that priced an issued
+            invoice was changed; more rows were rejected than the settings allow
+        :raises OSError: the disk failed; the step may be tried again
+        """
+        engine, settings = self._engine, self._settings
+        load_rate_cards(engine, self._intake.cards)
+        refuse_changed_cards(engine, self._intake.cards, self._before.rate_cards)
+        engine.execute(
+            "create or replace table policies as select $share::decimal(9, 6) as min_snapshot_share",
+            {"share": str(settings.min_snapshot_share)},
+        )
+        self._run_stages(lambda stage: stage.number < FIRST_STAGE_WITH_CALENDAR)
+        self._as_of = self._date_billed_up_to()
+        engine.execute(
+            "create or replace table run_parameters as "
+            "select $run_number::integer as run_number, $run_id as run_id, $as_of::date as as_of",
+            {"run_number": self._run_number, "run_id": run_id(self._run_number), "as_of": self._as_of},
+        )
+        self._load_calendar()
+        self._run_stages(lambda stage: FIRST_STAGE_WITH_CALENDAR <= stage.number < FIRST_STAGE_WITH_PRICES)
+        refuse_cycles_without_price(engine)
+        self._run_stages(lambda stage: stage.number >= FIRST_STAGE_WITH_PRICES)
+        refuse_too_many_rejected(engine, run_id(self._run_number), self._intake.rows, settings.max_rejected)
+        return self._as_of
+
+    def _run_stages(self, is_meant: Callable[[Stage], bool]) -> None:
+        run_stages(self._engine, filter(is_meant, all_stages()), self._announce)
+
+    def _date_billed_up_to(self) -> date:
+        as_of, before = self._settings.as_of, self._before.as_of_date
+        if as_of is None:
+            zones = [zone for (zone,) in self._rows("select distinct time_zone from subscription_starts")]
+            as_of = last_date_over(self._now or datetime.now(UTC), zones)
+        if before and as_of < before:
+            raise BadInput(
+                [
+                    f"--as-of {as_of}: an earlier run billed up to {before}, and what it issued does not change. "
+                    f"Give {before} or a later date."
+                ]
+            )
+        return as_of
+
+    def _load_calendar(self) -> None:
+        """Every zone from one cycle before its first subscription to three cycles after the date billed up to."""
+        self._announce("calendar")
+        cycles = [file.card.cycle for file in self._intake.cards]
+        longest = timedelta(days=max(cycle.length * (31 if cycle.unit == "months" else 1) for cycle in cycles))
+        first_dates = self._rows(
+            "select time_zone, least(min(started_at), min(account_created_at))::date "
+            "from subscription_starts group by time_zone"
+        )
+        margin = longest + timedelta(days=2)
+        load_calendar(
+            self._engine, {zone: first - margin for zone, first in first_dates}, self._as_of + 3 * longest + margin
+        )
+
+    @disk_faults_as_os_errors()
+    def publish(self) -> NightReport:
+        """Writes the night and commits it; does nothing where nothing changed.
+
+        :raises OSError: the disk failed; the night does not count, and the step may be tried again
+        """
+        self._announce("publishing")
+        if not publication.has_changed(self._engine, self._intake):
+            return self._report(None)
+        manifest = publication.publish(self._engine, self._store, self._before, self._intake, self._as_of)
+        return self._report(manifest.run_id)
+
+    def _report(self, published_as: str | None) -> NightReport:
+        refused = self._rows(
+            "select feed, status, reason, count(*) from rejected_rows "
+            f"where run_id = '{run_id(self._run_number)}' group by all order by all"
+        )
+        invoices = self._rows(
+            "select rate_card, currency, kind, count(*), sum(total) from invoices group by all order by all"
+        )
+        digits = {file.card.currency: file.card.minor_digits for file in self._intake.cards}
+        return NightReport(
+            run_id=published_as,
+            as_of=self._as_of,
+            output=self._settings.output,
+            feeds=self._intake.feeds,
+            refused=[RefusedCount(*row) for row in refused],
+            invoices=[
+                InvoiceTotal(card, currency, kind, count, round(total, digits[currency]))
+                for card, currency, kind, count, total in invoices
+            ],
+            notes=self._intake.notes,
+        )
+
+    def relation(self, name: str) -> pa.Table:
+        """Any stage's result, after `rate`, with exact decimals."""
+        return self._engine.table(name).to_arrow_table()
+
+    def _rows(self, query: str) -> list[Any]:
+        return self._engine.execute(query).fetchall()
+
+
+def run_night(
+    settings: Settings, *, now: datetime | None = None, announce: Callable[[str], None] = lambda step: None
+) -> NightReport:
+    """Runs a whole night: ingest, rate, publish. See `Night` for what goes in and what it raises."""
+    with Night(settings, now=now, announce=announce) as night:
+        night.ingest()
+        night.rate()
+        return night.publish()
+
+
+def last_date_over(now: datetime, zones: list[str]) -> date:
+    """The last date that is over at `now` in every zone; in UTC where there are none."""
+    return min(time_zones.local_date(zone, now) for zone in zones or ["UTC"]) - timedelta(days=1)

@@ -1,0 +1,115 @@
+"""Writes a night: what is kept for the next one and what is published, then commits it."""
+
+from datetime import date
+from functools import cache
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from usage_rating.intake import KEPT, Intake, empty
+from usage_rating.sql_files import SQL_FOLDER
+from usage_rating.stages import all_stages
+from usage_rating.store import InputRecord, Manifest, Store, hash_of, hash_of_text, run_id
+from usage_rating.tables import TABLES, Table
+
+
+def has_changed(engine: duckdb.DuckDBPyConnection, intake: Intake) -> bool:
+    """Whether the night differs from the one before: new files, invoices due, or rows judged otherwise."""
+    if intake.files or engine.table("invoices").limit(1).fetchall():
+        return True
+    columns = ", ".join(TABLES["rejected_rows"].columns)
+    now, before = (engine.table(name).project(columns) for name in ("rejected_rows", "rejected_rows_before"))
+    return bool(now.except_(before).union(before.except_(now)).limit(1).fetchall())
+
+
+def publish(engine: duckdb.DuckDBPyConnection, store: Store, before: Manifest, intake: Intake, as_of: date) -> Manifest:
+    """Writes the night aside and commits it.
+
+    :returns: the manifest of the committed night
+    :raises OSError: the disk failed; the night does not count, and may be run again
+    """
+    run_number = before.run_number + 1
+    staged = store.stage()
+    written = [_write_kept(engine, staged, name, run_number) for name in KEPT]
+    written += [
+        _write_table(staged, table, _published(engine, table), run_number)
+        for table in TABLES.values()
+        if table.name != "runs"
+    ]
+    manifest = Manifest(
+        run_number=run_number,
+        as_of=as_of.isoformat(),
+        previous=hash_of_text(before.to_json()) if before.run_number else "",
+        inputs=(*before.inputs, *_records(intake, run_number)),
+        rate_cards={f"{file.card.rate_card} v{file.card.version}": file.sha256 for file in intake.cards},
+        files=before.files | _hashes(staged, written),
+    )
+    run_row = engine.from_arrow(pa.Table.from_pylist([_run_row(manifest, intake, as_of)]))
+    written = [_write_table(staged, TABLES["runs"], run_row, run_number)]
+    manifest = Manifest(**vars(manifest) | {"files": manifest.files | _hashes(staged, written)})
+    store.commit(staged, manifest)
+    return manifest
+
+
+def _published(engine: duckdb.DuckDBPyConnection, table: Table) -> duckdb.DuckDBPyRelation:
+    """A table's rows; those that no stage makes yet are published without any, for their columns."""
+    is_made = any(stage.name == table.name for stage in all_stages())
+    return engine.table(table.name) if is_made else empty(engine, table)
+
+
+def _write_kept(engine: duckdb.DuckDBPyConnection, staged: Path, name: str, run_number: int) -> Path | None:
+    rows = engine.table("cycles_issued" if name == "issued_cycles" else f"new_{name}")
+    return _write(rows, ", ".join(rows.columns), staged / "kept" / name, run_id(run_number), run_number)
+
+
+def _write_table(staged: Path, table: Table, rows: duckdb.DuckDBPyRelation, run_number: int) -> Path | None:
+    typed = ", ".join(f"cast({column} as {kind}) as {column}" for column, kind in table.columns.items())
+    order = ", ".join(table.order)
+    if table.is_only_added_to:
+        return _write(rows.project(typed), order, staged / table.name, run_id(run_number), run_number)
+    (staged / table.name / f"{table.name}.parquet").unlink(missing_ok=True)
+    return _write(rows.project(typed), order, staged / table.name, table.name, run_number=1)
+
+
+def _write(rows: duckdb.DuckDBPyRelation, order: str, folder: Path, name: str, run_number: int) -> Path | None:
+    """Writes rows in their order, if there are any; the first night writes every table, for its columns."""
+    if run_number > 1 and not rows.limit(1).fetchall():
+        return None
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.parquet"
+    rows.order(order).write_parquet(str(path), compression="zstd")
+    return path
+
+
+def _records(intake: Intake, run_number: int) -> list[InputRecord]:
+    return [
+        InputRecord(f.file.feed, f.file.name, f.file.bytes, f.file.modified_ns, f.sha256, run_number)
+        for f in intake.files
+    ]
+
+
+def _run_row(manifest: Manifest, intake: Intake, as_of: date) -> dict[str, object]:
+    published = (f"{name} {sha256}" for name, sha256 in manifest.files.items() if not name.startswith("kept/"))
+    return {
+        "run_id": manifest.run_id,
+        "as_of": as_of,
+        "input_files_hash": hash_of_text(*sorted(f"{f.file.name} {f.sha256}" for f in intake.files)),
+        "rate_cards_hash": hash_of_text(*(f"{name} {sha}" for name, sha in sorted(manifest.rate_cards.items()))),
+        "code_hash": code_hash(),
+        "tables_hash": hash_of_text(*sorted(published)),
+    }
+
+
+def _hashes(staged: Path, written: list[Path | None]) -> dict[str, str]:
+    return {path.relative_to(staged).as_posix(): hash_of(path) for path in written if path}
+
+
+@cache
+def code_hash() -> str:
+    """The hash of the code that works out a bill: the package and its SQL."""
+    package = Path(__file__).parent
+    files = {f"src/{path.name}": path for path in package.glob("*.py")} | {
+        f"sql/{path.relative_to(SQL_FOLDER).as_posix()}": path for path in SQL_FOLDER.rglob("*.sql")
+    }
+    return hash_of_text(*(f"{name} {hash_of(path)}" for name, path in sorted(files.items())))

@@ -1,0 +1,159 @@
+"""Reads the YAML files of `rate_cards/`: data only, and every fault with its file, line and place."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+
+from usage_rating.errors import BadInput
+from usage_rating.rate_cards import RateCard
+
+Place = tuple[str | int, ...]
+SHARED = ("currency", "time_zone", "cycle", "settlement")
+
+
+@dataclass(frozen=True)
+class CardFile:
+    """A card version, and the file it stands in."""
+
+    name: str
+    sha256: str
+    card: RateCard
+
+
+def read_rate_cards(folder: Path) -> list[CardFile]:
+    """Reads every `.yaml` and `.yml` below `folder`, sorted by card and the day from which a version holds.
+
+    :raises BadInput: every fault of every file, and of the versions of a card against each other
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".yml") and path.is_file())
+    if not paths:
+        raise BadInput(["rate_cards/: no file. At least one rate card must exist, as rate_cards/NAME.v1.yaml."])
+    cards: list[CardFile] = []
+    faults: list[str] = []
+    for path in paths:
+        name = f"{folder.name}/{path.relative_to(folder).as_posix()}"
+        try:
+            cards.append(_read(path, name))
+        except BadInput as error:
+            faults += error.faults
+    cards.sort(key=lambda file: (file.card.rate_card, file.card.effective_from, file.card.version, file.name))
+    faults += _faults_between(cards)
+    if faults:
+        raise BadInput(faults)
+    return cards
+
+
+def _read(path: Path, name: str) -> CardFile:
+    try:
+        data = path.read_bytes()
+        text = data.decode("utf-8-sig")
+        _refuse_aliases(text, name)
+        document = YAML(typ="safe", pure=True).load(text)
+        root = YAML(typ="safe", pure=True).compose(text)
+    except MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise BadInput([f"{name}: {line}{error.problem or error}."]) from None
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise BadInput([f"{name}: cannot be read: {error}."]) from None
+    known_keys: dict[int, list[str]] = {}
+    try:
+        card = RateCard.model_validate(document, context=known_keys)
+    except ValidationError as error:
+        lines = dict(_lines(root, ()))
+        raise BadInput(_said(name, fault, document, known_keys, lines) for fault in error.errors()) from None
+    return CardFile(name, hashlib.sha256(data).hexdigest(), card)
+
+
+def _refuse_aliases(text: str, name: str) -> None:
+    """An alias makes two prices out of one place: whoever edits the one does not see the other."""
+    faults = [
+        f"{name}: line {event.start_mark.line + 1}: YAML anchors and aliases are refused; write the value out."
+        for event in YAML(typ="safe", pure=True).parse(text)
+        if isinstance(event, AliasEvent) or getattr(event, "anchor", None)
+    ]
+    if faults:
+        raise BadInput(faults)
+
+
+def _lines(node: Node, place: Place) -> Iterator[tuple[Place, int]]:
+    if node is None:
+        return
+    yield place, node.start_mark.line + 1
+    if isinstance(node, MappingNode):
+        for key, value in node.value:
+            yield (*place, key.value), key.start_mark.line + 1
+            yield from (
+                (inner, line) for inner, line in _lines(value, (*place, key.value)) if inner != (*place, key.value)
+            )
+    elif isinstance(node, SequenceNode):
+        for number, item in enumerate(node.value):
+            yield from _lines(item, (*place, number))
+
+
+def _said(name: str, fault: Any, document: object, known_keys: dict[int, list[str]], lines: dict[Place, int]) -> str:
+    """One fault in the product's words. Pydantic's location has union tags in it that the file has not."""
+    place, part, parent = _place_in(document, fault["loc"])
+    line = next((lines[place[:end]] for end in range(len(place), -1, -1) if place[:end] in lines), 1)
+    where = f"{name}: line {line}: " + (f"{'.'.join(map(str, place))}: " if place else "")
+    if fault["type"] == "extra_forbidden":
+        known = ", ".join(known_keys.get(id(parent), []))
+        key = fault["loc"][-1]
+        inside = ".".join(map(str, place[:-1]))
+        where = f"{name}: line {line}: " + (f"{inside}: " if inside else "")
+        return f"{where}unknown key '{key}'.\n    Known keys: {known}."
+    if fault["type"] == "missing":
+        return f"{where}lacks the key '{fault['loc'][-1]}'."
+    message = fault["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(part, dict | list) or "'" in message else f"; got {part!r}"
+    return f"{where}{message}{shown}."
+
+
+def _place_in(document: object, location: Sequence[str | int]) -> tuple[Place, object, object]:
+    place: Place = ()
+    part: object = document
+    parent: object = None
+    for step in location:
+        if (isinstance(part, dict) and step in part) or (isinstance(part, list) and isinstance(step, int) and step < len(part)):
+            place, part, parent = (*place, step), part[step], part
+    return place, part, parent
+
+
+def _faults_between(cards: Iterable[CardFile]) -> list[str]:
+    faults = []
+    for name, group in groupby(cards, key=lambda file: file.card.rate_card):
+        versions = list(group)
+        first = versions[0]
+        for earlier, later in pairwise(versions):
+            if earlier.card.effective_from == later.card.effective_from:
+                faults.append(
+                    f"{later.name}: effective_from: {later.card.effective_from} is also the day of {earlier.name}; "
+                    f"each version of {name} needs a day of its own."
+                )
+            faults += [
+                f"{later.name}: {key}: {_shown(later.card, key)} differs from {_shown(first.card, key)} in {first.name}; "
+                f"all versions of {name} share {', '.join(SHARED)}. Use a new rate card for another."
+                for key in SHARED
+                if getattr(later.card, key) != getattr(first.card, key)
+            ]
+        numbers: dict[int, str] = {}
+        for file in versions:
+            if file.card.version in numbers:
+                faults.append(
+                    f"{file.name}: version: {file.card.version} of {name} is also in {numbers[file.card.version]}."
+                )
+            numbers.setdefault(file.card.version, file.name)
+    return faults
+
+
+def _shown(card: RateCard, key: str) -> str:
+    value = getattr(card, key)
+    return value if isinstance(value, str) else f"every {value.every} from {value.anchor}/{value.first_cycle_from}"

@@ -1,0 +1,191 @@
+"""The reference relations the stages join: rate cards as rows, and the calendar of every zone in use."""
+
+import json
+from collections.abc import Iterable
+from datetime import date, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from usage_rating import time_zones
+from usage_rating.rate_card_files import CardFile
+from usage_rating.rate_cards import PeakCharge, Price, RateCard, RecurringCharge
+
+QUANTITY = pa.decimal128(18, 6)
+UNIT_PRICE = pa.decimal128(19, 9)
+AMOUNT = pa.decimal128(20, 4)
+SHORT = pa.int32()
+TEXT = pa.string()
+DATE = pa.date32()
+INSTANT = pa.timestamp("us", tz="UTC")
+VERSION_KEY = {"rate_card": TEXT, "rate_card_version": SHORT}
+
+SCHEMAS = {
+    "rate_card_versions": VERSION_KEY
+    | {
+        "effective_from": DATE,
+        "effective_until": DATE,
+        "currency": TEXT,
+        "minor_digits": SHORT,
+        "time_zone": TEXT,
+        "cycle_length": SHORT,
+        "cycle_unit": TEXT,
+        "anchor": TEXT,
+        "first_cycle_from": TEXT,
+        "grace_days": SHORT,
+        "payment_days": SHORT,
+        "rounding": TEXT,
+        "plan_change_takes_effect": TEXT,
+        "spending_limit_default": AMOUNT,
+    },
+    "charges": VERSION_KEY
+    | {
+        "plan": TEXT,
+        "charge": TEXT,
+        "charge_number": SHORT,
+        "kind": TEXT,
+        "category": TEXT,
+        "meter": TEXT,
+        "bill": TEXT,
+        "on_cancel": TEXT,
+        "price_form": TEXT,
+        "unit_price": UNIT_PRICE,
+        "package_size": QUANTITY,
+        "price": TEXT,
+    },
+    "price_tiers": VERSION_KEY
+    | {
+        "plan": TEXT,
+        "charge": TEXT,
+        "tier_number": SHORT,
+        "above": QUANTITY,
+        "up_to": QUANTITY,
+        "unit_price": UNIT_PRICE,
+        "flat_price": AMOUNT,
+    },
+    "midnights": {"time_zone": TEXT, "local_date": DATE, "starts_at": INSTANT},
+    "months": {"month_index": SHORT, "first_date": DATE, "days": SHORT},
+}
+
+
+def load_rate_cards(engine: duckdb.DuckDBPyConnection, cards: list[CardFile]) -> None:
+    """Fills `rate_card_versions`, `charges` and `price_tiers`."""
+    versions, charges, tiers = [], [], []
+    for file, following in pairwise([*cards, None]):
+        assert file is not None
+        is_last = following is None or following.card.rate_card != file.card.rate_card
+        versions.append(
+            _version_row(file.card, None if is_last or following is None else following.card.effective_from)
+        )
+        for plan, plan_charges in file.card.plans.items():
+            for number, (name, charge) in enumerate(plan_charges.items(), start=1):
+                key = _version_key(file.card) | {"plan": plan, "charge": name}
+                charges.append(key | _charge_row(charge, number))
+                tiers += [key | row for row in _tier_rows(charge.price)]
+    _load(engine, "rate_card_versions", versions)
+    _load(engine, "charges", charges)
+    _load(engine, "price_tiers", tiers)
+
+
+def _version_key(card: RateCard) -> dict[str, Any]:
+    return {"rate_card": card.rate_card, "rate_card_version": card.version}
+
+
+def _version_row(card: RateCard, effective_until: date | None) -> dict[str, Any]:
+    return _version_key(card) | {
+        "effective_from": card.effective_from,
+        "effective_until": effective_until,
+        "currency": card.currency,
+        "minor_digits": card.minor_digits,
+        "time_zone": card.time_zone,
+        "cycle_length": card.cycle.length,
+        "cycle_unit": card.cycle.unit,
+        "anchor": card.cycle.anchor,
+        "first_cycle_from": card.cycle.first_cycle_from or "subscription_started",
+        "grace_days": card.grace_days,
+        "payment_days": card.payment_days,
+        "rounding": card.rounding,
+        "plan_change_takes_effect": card.plan_change.takes_effect,
+        "spending_limit_default": card.spending_limit.default if card.spending_limit else None,
+    }
+
+
+def _charge_row(charge: Any, number: int) -> dict[str, Any]:
+    price: Price = charge.price
+    package = price.package
+    return {
+        "charge_number": number,
+        "kind": charge.kind,
+        "category": charge.category if isinstance(charge, PeakCharge) else None,
+        "meter": getattr(charge, "meter", None),
+        "bill": charge.bill if isinstance(charge, RecurringCharge) else None,
+        "on_cancel": (charge.on_cancel or "charge") if isinstance(charge, RecurringCharge) else None,
+        "price_form": price.form,
+        "unit_price": package.price if package else price.per_unit,
+        "package_size": package.size if package else None,
+        "price": json.dumps(price.model_dump(mode="json", exclude_unset=True), separators=(",", ":")),
+    }
+
+
+def _tier_rows(price: Price) -> Iterable[dict[str, Any]]:
+    """Every form but the package as tiers, so that one stage prices them all."""
+    tiers = price.graduated or price.volume
+    if not tiers:
+        if not price.package:
+            yield _tier(1, Decimal(0), None, price.per_unit or Decimal(0), price.flat or Decimal(0))
+        return
+    above = Decimal(0)
+    for number, tier in enumerate(tiers, start=1):
+        yield _tier(number, above, tier.up_to, tier.per_unit, tier.flat or Decimal(0))
+        above = tier.up_to or above
+
+
+def _tier(
+    number: int, above: Decimal, up_to: Decimal | None, unit_price: Decimal, flat_price: Decimal
+) -> dict[str, Any]:
+    return {
+        "tier_number": number,
+        "above": above,
+        "up_to": up_to,
+        "unit_price": unit_price,
+        "flat_price": flat_price,
+    }
+
+
+def load_calendar(engine: duckdb.DuckDBPyConnection, first_dates: dict[str, date], last: date) -> None:
+    """Fills `midnights` for each zone from its first date to `last`, and `months` over all of them.
+
+    :param first_dates: time zone to the earliest local date that any of its accounts needs
+    """
+    midnights = [
+        (zone, day, instant)
+        for zone, first in sorted(first_dates.items())
+        for day, instant in time_zones.midnights(zone, first, last)
+    ]
+    columns = list(zip(*midnights, strict=True)) or [(), (), ()]
+    schema = pa.schema(list(SCHEMAS["midnights"].items()))
+    _create(engine, "midnights", pa.table([pa.array(c, t) for c, t in zip(columns, schema.types, strict=True)], schema))
+    _load(engine, "months", _months(min(first_dates.values(), default=last), last))
+
+
+def _months(first: date, last: date) -> list[dict[str, Any]]:
+    rows = []
+    for month_index in range(first.year * 12 + first.month - 1, last.year * 12 + last.month):
+        year, month = divmod(month_index, 12)
+        first_date = date(year, month + 1, 1)
+        following = (first_date + timedelta(days=31)).replace(day=1)
+        rows.append({"month_index": month_index, "first_date": first_date, "days": (following - first_date).days})
+    return rows
+
+
+def _load(engine: duckdb.DuckDBPyConnection, name: str, rows: list[dict[str, Any]]) -> None:
+    _create(engine, name, pa.Table.from_pylist(rows, pa.schema(list(SCHEMAS[name].items()))))
+
+
+def _create(engine: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+    engine.register("loading", table)
+    engine.execute(f"create or replace table {name} as from loading")
+    engine.unregister("loading")

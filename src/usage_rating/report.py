@@ -1,0 +1,107 @@
+"""What a run did, as figures and as text for the person who started it."""
+
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class FeedCount:
+    """What was newly read of a feed: files, rows, and how many of those rows were rejected for good."""
+
+    feed: str
+    files: int
+    rows: int
+    rejected: int
+
+
+@dataclass(frozen=True)
+class RefusedCount:
+    """How many rows this run found refused or waiting, by feed and reason."""
+
+    feed: str
+    status: str
+    reason: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class InvoiceTotal:
+    """The invoices this run issued of one rate card, currency and kind, and what they come to."""
+
+    rate_card: str
+    currency: str
+    kind: str
+    invoices: int
+    total: Decimal
+
+
+@dataclass(frozen=True)
+class NightReport:
+    """A run's summary. `run_id` is None where nothing had changed, and so nothing was published."""
+
+    run_id: str | None
+    as_of: date
+    output: Path
+    feeds: list[FeedCount]
+    refused: list[RefusedCount]
+    invoices: list[InvoiceTotal]
+    notes: list[str] = field(default_factory=list)
+
+
+def print_report(report: NightReport) -> None:
+    """Prints the summary: rows by feed, refused rows by reason, invoices and money, where to look next."""
+    from rich.console import Console  # noqa: PLC0415  (only a run needs it, not `--help`)
+
+    console = Console(highlight=False, soft_wrap=True)
+    if report.run_id is None:
+        console.print(f"Nothing new as of {report.as_of}: no file, no invoice due. Nothing was published.")
+    else:
+        console.print(f"Run {report.run_id}, billed up to {report.as_of}")
+    for note in report.notes:
+        console.print(f"  {note}", markup=False)
+    for title, headings, rows in _sections(report):
+        if rows:
+            console.print()
+            _print_table(console, title, headings, rows)
+    if report.run_id is not None:
+        console.print()
+        console.print(f"Next: duckdb -readonly {report.output}/billing.duckdb 'from invoices'", markup=False)
+        if report.refused:
+            console.print("      'from rejected_rows' says for each row what was expected and what to do", markup=False)
+
+
+def _sections(report: NightReport) -> list[tuple[str, list[str], list[list[str]]]]:
+    return [
+        (
+            "Read",
+            ["feed", "files", "rows", "rejected"],
+            [[f.feed, f"{f.files:,}", f"{f.rows:,}", f"{f.rejected:,}"] for f in report.feeds],
+        ),
+        (
+            "Refused or waiting",
+            ["feed", "status", "reason", "rows"],
+            [[r.feed, r.status, r.reason, f"{r.rows:,}"] for r in report.refused],
+        ),
+        (
+            "Issued",
+            ["rate card", "currency", "kind", "invoices", "total"],
+            [[i.rate_card, i.currency, i.kind, f"{i.invoices:,}", f"{i.total:,}"] for i in report.invoices],
+        ),
+    ]
+
+
+def _print_table(console: object, title: str, headings: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    assert isinstance(console, Console)
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in headings:
+        numeric = heading in ("files", "rows", "rejected", "invoices", "total")
+        table.add_column(heading, justify="right" if numeric else "left", style=None, header_style="dim", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)

@@ -1,0 +1,69 @@
+"""Runs the stages of sql/ in the order of their numbers. Knows nothing about billing."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+
+import duckdb
+
+from usage_rating.sql_files import SQL_FOLDER
+
+FILE_NAME = re.compile(r"(?P<number>[0-9]{2})_(?P<name>[a-z0-9_]+)\.sql")
+CHECKS_FROM = 90
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One file of sql/: a select, and the relation it makes."""
+
+    number: int
+    name: str
+    sql: str
+
+    @property
+    def is_check(self) -> bool:
+        """Whether no row may come out."""
+        return self.number >= CHECKS_FROM
+
+    def head(self, label: str) -> str:
+        """What the stage's head says after `label:`, on one line."""
+        found = re.search(rf"^-- {label}: +(?P<said>.*(?:\n--        .*)*)", self.sql, re.MULTILINE)
+        return re.sub(r"\n-- +", " ", found["said"]) if found else ""
+
+    @property
+    def reads(self) -> list[str]:
+        """The relations it reads."""
+        return self.head("in").replace(" ", "").split(",")
+
+    @property
+    def key(self) -> list[str]:
+        """The columns that are unique in its result."""
+        return self.head("out").split("|")[0].replace(" ", "").split(",")
+
+
+@cache
+def all_stages() -> tuple[Stage, ...]:
+    """Every stage, in the order in which they run."""
+    found = ((FILE_NAME.fullmatch(path.name), path) for path in sorted(SQL_FOLDER.glob("*.sql")))
+    return tuple(
+        Stage(int(match["number"]), match["name"], path.read_text(encoding="utf-8")) for match, path in found if match
+    )
+
+
+def run_stages(
+    engine: duckdb.DuckDBPyConnection,
+    stages: Iterable[Stage],
+    announce: Callable[[str], None] = lambda name: None,
+) -> None:
+    """Makes each stage's relation a table of its name.
+
+    :param announce: told the name of each stage before it runs
+    :raises AssertionError: a check found something: a fault of ours
+    """
+    for stage in stages:
+        announce(stage.name)
+        engine.execute(f"create or replace table {stage.name} as {stage.sql}")
+        if stage.is_check:
+            faults = engine.table(stage.name).limit(5).fetchall()
+            assert not faults, f"{stage.name} found {faults}"

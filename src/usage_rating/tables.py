@@ -1,0 +1,167 @@
+"""The published tables: their columns, types and row order (SPEC, section 5)."""
+
+from dataclasses import dataclass
+
+AMOUNT = "decimal(20, 4)"
+QUANTITY = "decimal(28, 6)"
+UNIT_PRICE = "decimal(28, 9)"
+TEXT = "varchar"
+DATE = "date"
+INSTANT = "timestamptz"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A published table. `order` is total, so that the same rows give the same bytes.
+
+    A table that is only added to gets one file a run; another is written anew, whole, by every run that changes it.
+    """
+
+    name: str
+    columns: dict[str, str]
+    order: tuple[str, ...]
+    is_only_added_to: bool = True
+
+
+TABLES = {
+    table.name: table
+    for table in (
+        Table(
+            "invoices",
+            {
+                "invoice_id": TEXT,
+                "invoice_number": "bigint",
+                "kind": TEXT,
+                "corrects_invoice_id": TEXT,
+                "account_id": TEXT,
+                "bill_to_account_id": TEXT,
+                "subscription_id": TEXT,
+                "rate_card": TEXT,
+                "rate_card_version": "integer",
+                "currency": TEXT,
+                "cycle_start": DATE,
+                "cycle_end": DATE,
+                "issue_date": DATE,
+                "issued_as_of": DATE,
+                "due_date": DATE,
+                "total": AMOUNT,
+            },
+            ("rate_card", "invoice_number"),
+        ),
+        Table(
+            "invoice_lines",
+            {
+                "invoice_id": TEXT,
+                "line_number": "integer",
+                "kind": TEXT,
+                "charge": TEXT,
+                "plan": TEXT,
+                "rate_card_version": "integer",
+                "description": TEXT,
+                "quantity": QUANTITY,
+                "unit_price": UNIT_PRICE,
+                "amount": AMOUNT,
+                "service_start": DATE,
+                "service_end": DATE,
+                "evidence": TEXT,
+            },
+            ("invoice_id", "line_number"),
+        ),
+        Table(
+            "usage_history",
+            {
+                "subscription_id": TEXT,
+                "cycle_start": DATE,
+                "cycle_end": DATE,
+                "plan": TEXT,
+                "charge": TEXT,
+                "quantity": QUANTITY,
+                "minimum": QUANTITY,
+                "shortfall": QUANTITY,
+                "peak_at": INSTANT,
+                "amount": AMOUNT,
+                "clipped": AMOUNT,
+            },
+            ("subscription_id", "cycle_start", "plan", "charge"),
+        ),
+        Table(
+            "alerts",
+            {
+                "run_id": TEXT,
+                "account_id": TEXT,
+                "subscription_id": TEXT,
+                "cycle_start": DATE,
+                "kind": TEXT,
+                "threshold": "decimal(8, 6)",
+                "limit_amount": AMOUNT,
+                "reached_at": INSTANT,
+                "event_id": TEXT,
+            },
+            ("subscription_id", "cycle_start", "kind", "limit_amount", "threshold"),
+        ),
+        Table(
+            "credit_ledger",
+            {
+                "account_id": TEXT,
+                "currency": TEXT,
+                "entry_date": DATE,
+                "posted_as_of": DATE,
+                "kind": TEXT,
+                "reference": TEXT,
+                "amount": AMOUNT,
+                "balance": AMOUNT,
+            },
+            ("account_id", "currency", "entry_date", "kind", "reference"),
+        ),
+        Table(
+            "rejected_rows",
+            {
+                "run_id": TEXT,
+                "feed": TEXT,
+                "file": TEXT,
+                "row_number": "bigint",
+                "status": TEXT,
+                "reason": TEXT,
+                "detail": TEXT,
+                "raw": TEXT,
+                "read_in": TEXT,
+            },
+            ("feed", "read_in", "file", "row_number", "status", "reason"),
+            is_only_added_to=False,
+        ),
+        Table(
+            "runs",
+            {
+                "run_id": TEXT,
+                "as_of": DATE,
+                "input_files_hash": TEXT,
+                "rate_cards_hash": TEXT,
+                "code_hash": TEXT,
+                "tables_hash": TEXT,
+            },
+            ("run_id",),
+        ),
+    )
+}
+
+# What the invoices rest on, kept so that a later row cannot move a cycle that is already invoiced.
+ISSUED_CYCLES = ", ".join(
+    f"{name} {kind}"
+    for name, kind in {
+        "subscription_id": TEXT,
+        "cycle_start": DATE,
+        "cycle_end": DATE,
+        "starts_at": INSTANT,
+        "ends_at": INSTANT,
+        "rate_card": TEXT,
+        "rate_card_version": "integer",
+        "issued_in_run": "integer",
+        "started_at": INSTANT,
+        "account_id": TEXT,
+        "time_zone": TEXT,
+        "card_time_zone": TEXT,
+        "account_created_at": INSTANT,
+        "account_updated_at": INSTANT,
+        "account_revision": "bigint",
+    }.items()
+)

@@ -11,7 +11,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 .PHONY: run test lint lock clean
 
 run: .venv/ready
-	$(BIN)/python -m flows.nightly --input data/sample --output out
+	$(BIN)/python -m flows.nightly --input data/sample --output out --as-of 2024-05-05
 
 test: lint
 	$(BIN)/python -m pytest

@@ -20,6 +20,7 @@ with compared as (
         r.arrival,
         case
             when r.misfit = 'refused' then 'refused'
+            when r.voided then null
             when coalesce(snapshots.is_incomplete, false) then 'incomplete_snapshot'
             else r.misfit
         end as misfit

@@ -4,6 +4,7 @@
 --        spending_limits_judged, one_off_charges_judged, credit_topups_judged
 -- out:   feed, run_number, file, row_number | subscription_id, instant, verdict, reason, detail
 -- grain: one row per typed row ever read
+-- as:    view
 select
     'accounts' as feed,
     run_number,

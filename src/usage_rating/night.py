@@ -1,7 +1,9 @@
 """One night's run: takes in what is new, rates what is due, publishes it at one moment."""
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -148,6 +150,9 @@ class Night:
             "select feed, status, reason, count(*) from rejected_rows "
             f"where run_id = '{run_id(self._run_number)}' group by all order by all"
         )
+        rejected: dict[str, int] = Counter()
+        for feed, status, _, rows in refused:
+            rejected[feed] += rows if status == "rejected" else 0
         invoices = self._rows(
             "select rate_card, currency, kind, count(*), sum(total) from invoices group by all order by all"
         )
@@ -156,7 +161,7 @@ class Night:
             run_id=published_as,
             as_of=self._as_of,
             output=self._settings.output,
-            feeds=self._intake.feeds,
+            feeds=[replace(f, rejected=rejected.get(f.feed, 0)) for f in self._intake.feeds],
             refused=[RefusedCount(*row) for row in refused],
             invoices=[
                 InvoiceTotal(card, currency, kind, count, round(total, digits[currency]))

@@ -59,8 +59,10 @@ def _published(engine: duckdb.DuckDBPyConnection, table: Table) -> duckdb.DuckDB
 
 
 def _write_kept(engine: duckdb.DuckDBPyConnection, staged: Path, name: str, run_number: int) -> Path | None:
-    rows = engine.table("cycles_issued" if name == "issued_cycles" else f"new_{name}")
-    return _write(rows, ", ".join(rows.columns), staged / "kept" / name, run_id(run_number), run_number)
+    is_read = name != "issued_cycles"
+    rows = engine.table(f"new_{name}" if is_read else "cycles_issued")
+    order = "file, row_number" if is_read else "subscription_id, cycle_start"
+    return _write(rows, order, staged / "kept" / name, run_id(run_number), run_number)
 
 
 def _write_table(staged: Path, table: Table, rows: duckdb.DuckDBPyRelation, run_number: int) -> Path | None:

@@ -119,10 +119,11 @@ def _said(name: str, fault: Any, document: object, known_keys: dict[int, list[st
 
 def _place_in(document: object, location: Sequence[str | int]) -> tuple[Place, object, object]:
     place: Place = ()
-    part: object = document
+    part: Any = document
     parent: object = None
     for step in location:
-        if (isinstance(part, dict) and step in part) or (isinstance(part, list) and isinstance(step, int) and step < len(part)):
+        keys = part if isinstance(part, dict) else range(len(part)) if isinstance(part, list) else ()
+        if step in keys:
             place, part, parent = (*place, step), part[step], part
     return place, part, parent
 
@@ -139,8 +140,8 @@ def _faults_between(cards: Iterable[CardFile]) -> list[str]:
                     f"each version of {name} needs a day of its own."
                 )
             faults += [
-                f"{later.name}: {key}: {_shown(later.card, key)} differs from {_shown(first.card, key)} in {first.name}; "
-                f"all versions of {name} share {', '.join(SHARED)}. Use a new rate card for another."
+                f"{later.name}: {key}: {_shown(later.card, key)} is not {_shown(first.card, key)} as in {first.name}. "
+                f"Versions of {name} share {', '.join(SHARED)}; use a new rate card for another."
                 for key in SHARED
                 if getattr(later.card, key) != getattr(first.card, key)
             ]

@@ -32,6 +32,11 @@ class Stage:
         return re.sub(r"\n-- +", " ", found["said"]) if found else ""
 
     @property
+    def kind(self) -> str:
+        """Whether its relation is kept as a table, or worked out where it is read."""
+        return self.head("as") or "table"
+
+    @property
     def reads(self) -> list[str]:
         """The relations it reads."""
         return self.head("in").replace(" ", "").split(",")
@@ -63,7 +68,7 @@ def run_stages(
     """
     for stage in stages:
         announce(stage.name)
-        engine.execute(f"create or replace table {stage.name} as {stage.sql}")
+        engine.execute(f"create or replace {stage.kind} {stage.name} as {stage.sql}")
         if stage.is_check:
             faults = engine.table(stage.name).limit(5).fetchall()
             assert not faults, f"{stage.name} found {faults}"

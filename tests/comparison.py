@@ -1,0 +1,142 @@
+"""Runs the product over a world, and says where it first differs from the oracle."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from tests import oracle
+from tests.oracle import ActiveSpan, Bill, World
+from tests.worlds import write_world
+from usage_rating.night import Night
+from usage_rating.report import NightReport
+from usage_rating.settings import Settings
+
+Rows = Counter[tuple[Any, ...]]
+
+# Stage to the columns that the oracle works out, in the order of the work.
+STAGES = {
+    "billing_cycles": oracle.Cycle._fields,
+    "active_spans": oracle.ActiveSpan._fields,
+    "plan_spans": oracle.PlanSpan._fields,
+    "cart_changes": oracle.CartChange._fields,
+    "peaks": oracle.Peak._fields,
+}
+PUBLISHED = {
+    "rejected_rows": oracle.Refused._fields,
+    "invoices": oracle.Invoice._fields,
+    "invoice_lines": oracle.Line._fields,
+    "usage_history": oracle.History._fields,
+}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One run: its report, the stages that can be compared, the published tables, and the output folder."""
+
+    report: NightReport
+    stages: Mapping[str, Rows]
+    published: Mapping[str, list[dict[str, Any]]]
+    output: Path
+
+
+def run(world: World, folder: Path, as_of: date) -> Ran:
+    """Writes the world under `folder` (once) and runs one night over it."""
+    if not (folder / "input").exists():
+        write_world(world, folder / "input")
+    settings = Settings(
+        input=folder / "input",
+        output=folder / "output",
+        as_of=as_of,
+        max_rejected=Decimal(1),
+        min_snapshot_share=world.min_snapshot_share,
+        threads=1,
+    )
+    with Night(settings) as night:
+        night.ingest()
+        night.rate()
+        stages = {name: rows_of(night.relation(name).to_pylist(), columns) for name, columns in STAGES.items()}
+        report = night.publish()
+    return Ran(report, stages, tables_in(settings.output), settings.output)
+
+
+def tables_in(output: Path) -> dict[str, list[dict[str, Any]]]:
+    """The published tables, as the views of billing.duckdb show them; each line also with what it is billed for."""
+    with duckdb.connect(str(output / "billing.duckdb"), read_only=True) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        tables = {table: connection.table(table).to_arrow_table().to_pylist() for table in PUBLISHED}
+    invoices = {invoice["invoice_id"]: invoice for invoice in tables["invoices"]}
+    for line in tables["invoice_lines"]:
+        invoice = invoices[line["invoice_id"]]
+        line |= {name: invoice[name] for name in ("subscription_id", "cycle_start")}
+    return tables
+
+
+def rows_of(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> Rows:
+    """Rows as a bag of tuples: how often each comes counts, their order does not."""
+    names = list(columns)
+    return Counter(tuple(row[name] for name in names) for row in rows)
+
+
+def while_active(plan_spans: Rows, active_spans: Rows, known_until: Mapping[str, datetime]) -> Rows:
+    """Plan spans cut to the spans in which their subscription is active, neighbours of one plan joined.
+
+    What plan a cancelled subscription is on decides nothing, nor does one after the cycle that holds `as_of`
+    (`known_until`): a stage is free to say it or not.
+    """
+    cut = sorted(
+        (own, max(since, active.active_from), sooner(until, active.active_until, known_until[own]), plan)
+        for own, plan, since, until in plan_spans
+        for active in (ActiveSpan(*span) for span in active_spans)
+        if active.subscription_id == own and own in known_until
+    )
+    joined: list[tuple[str, str, datetime, datetime]] = []
+    for own, since, until, plan in cut:
+        if since >= until:
+            continue
+        if joined and (joined[-1][0], joined[-1][1], joined[-1][3]) == (own, plan, since):
+            joined[-1] = (own, plan, joined[-1][2], until)
+        else:
+            joined.append((own, plan, since, until))
+    return Counter(joined)
+
+
+def sooner(*ends: datetime | None) -> datetime:
+    """The earliest of some ends; None is no end."""
+    return min(end for end in ends if end is not None)
+
+
+def first_difference(ran: Ran, bill: Bill) -> str | None:
+    """The first stage or published table that is not as the oracle has it, and its rows; None: all are."""
+    actual = dict(ran.stages)
+    known_until = {row[0]: row[4] for row in sorted(ran.stages["billing_cycles"])}
+    actual["plan_spans"] = while_active(ran.stages["plan_spans"], ran.stages["active_spans"], known_until)
+    for name in ("rejected_rows", *STAGES, "invoices", "invoice_lines", "usage_history"):
+        rows = actual[name] if name in actual else published(ran, name)
+        expected = Counter(tuple(row) for row in getattr(bill, name))
+        if name == "plan_spans":
+            expected = while_active(expected, actual["active_spans"], known_until)
+        if difference := difference_of(rows, expected):
+            return f"{name}:\n{difference}"
+    return None
+
+
+def published(ran: Ran, table: str) -> Rows:
+    """A published table's rows, with the columns that the oracle works out."""
+    return rows_of(ran.published[table], PUBLISHED[table])
+
+
+def difference_of(actual: Rows, expected: Rows) -> str:
+    """The rows that only one side has; empty where there are none."""
+    lines = [f"  only the product: {said(row)}" for row in sorted(actual - expected, key=repr)]
+    return "\n".join(lines + [f"  only the oracle:  {said(row)}" for row in sorted(expected - actual, key=repr)])
+
+
+def said(row: tuple[Any, ...]) -> str:
+    """A row in short."""
+    return ", ".join("-" if value is None else str(value) for value in row)

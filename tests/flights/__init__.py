@@ -1,0 +1,1 @@
+"""Real flights as cart feeds, and the sweep their bill is checked against."""

@@ -17,6 +17,7 @@ from usage_rating.errors import BadInput
 from usage_rating.rate_cards import RateCard
 
 Place = tuple[str | int, ...]
+KINDS = "recurring, peak, usage"
 SHARED = ("currency", "time_zone", "cycle", "settlement")
 
 
@@ -112,6 +113,12 @@ def _said(name: str, fault: Any, document: object, known_keys: dict[int, list[st
         return f"{where}unknown key '{key}'.\n    Known keys: {known}."
     if fault["type"] == "missing":
         return f"{where}lacks the key '{fault['loc'][-1]}'."
+    if fault["type"].startswith("union_tag"):
+        kinds = fault["ctx"].get("expected_tags", KINDS).replace("'", "")
+        said = (
+            f"kind: '{fault['ctx']['tag']}' is not one of" if "tag" in fault["ctx"] else "lacks the key 'kind', one of"
+        )
+        return f"{where}{said} {kinds}."
     message = fault["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(part, dict | list) or "'" in message else f"; got {part!r}"
     return f"{where}{message}{shown}."

@@ -54,6 +54,12 @@ def _known_currency(code: str) -> str:
     return code
 
 
+def _cycle_length(text: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]{0,3} (day|month)s?", text):
+        raise ValueError(f"'{text}' is not a number of days or months such as 30 days or 1 month")
+    return text
+
+
 UnitPrice = Annotated[Decimal, _decimal(10, 9)]
 Amount = Annotated[Decimal, _decimal(12, 4)]
 Quantity = Annotated[Decimal, _decimal(12, 6)]
@@ -190,7 +196,7 @@ Charge = Annotated[RecurringCharge | PeakCharge | UsageCharge, Field(discriminat
 class Cycle(CardPart):
     """How long a billing cycle is, and what it is counted from."""
 
-    every: Annotated[str, StringConstraints(strict=True, pattern=r"^[1-9][0-9]{0,3} (day|month)s?$")]
+    every: Annotated[Name, AfterValidator(_cycle_length)]
     anchor: Literal["account_created", "subscription_started", "calendar"]
     first_cycle_from: Literal["account_created", "subscription_started"] | None = None
 

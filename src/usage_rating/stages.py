@@ -28,13 +28,18 @@ class Stage:
 
     def head(self, label: str) -> str:
         """What the stage's head says after `label:`, on one line."""
-        found = re.search(rf"^-- {label}: +(?P<said>.*(?:\n--        .*)*)", self.sql, re.MULTILINE)
+        found = re.search(rf"^-- {label}: +(?P<said>.*(?:\n--  .*)*)", self.sql, re.MULTILINE)
         return re.sub(r"\n-- +", " ", found["said"]) if found else ""
 
     @property
     def kind(self) -> str:
         """Whether its relation is kept as a table, or worked out where it is read."""
         return self.head("as") or "table"
+
+    @property
+    def summary(self) -> str:
+        """What it makes, in a sentence."""
+        return self.head(f"{self.number}_{self.name}")
 
     @property
     def reads(self) -> list[str]:

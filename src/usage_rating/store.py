@@ -90,10 +90,16 @@ class Store:
         :raises OutputHeld: another run is at work
         :raises BadInput: the folder cannot be used
         """
-        os.umask(0o777 & ~FOLDER_MODE)
+        with _private_files(), self._locked():
+            self._clear()
+            yield
+            self._clear()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         try:
             self.nights.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+        except (FileExistsError, NotADirectoryError, PermissionError) as error:
             raise BadInput([f"{self.output}: cannot be used as the output folder: {error.strerror}."]) from None
         holder = self.output / ".lock.holder"
         lock = FileLock(self.output / ".lock", timeout=0, mode=FILE_MODE)
@@ -105,9 +111,7 @@ class Store:
         try:
             since = datetime.now(UTC).isoformat(timespec="seconds")
             holder.write_text(f"process {os.getpid()} since {since}", encoding="utf-8")
-            self._clear()
             yield
-            self._clear()
         finally:
             holder.unlink(missing_ok=True)
             lock.release()
@@ -176,6 +180,16 @@ class Store:
         upcoming.symlink_to(Path("nights") / manifest.run_id)
         upcoming.replace(self.current)
         _sync(self.output)
+
+
+@contextmanager
+def _private_files() -> Iterator[None]:
+    """What is written meanwhile, also by the engine, is for owner and group only."""
+    before = os.umask(0o777 & ~FOLDER_MODE)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def hash_of(path: Path) -> str:

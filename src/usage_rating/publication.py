@@ -40,7 +40,7 @@ def publish(engine: duckdb.DuckDBPyConnection, store: Store, before: Manifest, i
     manifest = Manifest(
         run_number=run_number,
         as_of=as_of.isoformat(),
-        previous=hash_of_text(before.to_json()) if before.run_number else "",
+        previous=before.sha256 if before.run_number else "",
         inputs=(*before.inputs, *_records(intake, run_number)),
         rate_cards={f"{file.card.rate_card} v{file.card.version}": file.sha256 for file in intake.cards},
         files=before.files | _hashes(staged, written),

@@ -7,6 +7,7 @@ from functools import cache
 
 import duckdb
 
+from usage_rating.errors import BadInput
 from usage_rating.sql_files import SQL_FOLDER
 
 FILE_NAME = re.compile(r"(?P<number>[0-9]{2})_(?P<name>[a-z0-9_]+)\.sql")
@@ -69,11 +70,16 @@ def run_stages(
     """Makes each stage's relation a table of its name.
 
     :param announce: told the name of each stage before it runs
+    :raises BadInput: a figure does not fit its type; it is never wrapped or rounded to fit
     :raises AssertionError: a check found something: a fault of ours
     """
     for stage in stages:
         announce(stage.name)
-        engine.execute(f"create or replace {stage.kind} {stage.name} as {stage.sql}")
+        try:
+            engine.execute(f"create or replace {stage.kind} {stage.name} as {stage.sql}")
+        except (duckdb.OutOfRangeException, duckdb.ConversionException) as error:
+            reason = str(error).splitlines()[0]
+            raise BadInput([f"{stage.name}: a figure is too large to be billed exactly: {reason}"]) from error
         if stage.is_check:
             faults = engine.table(stage.name).limit(5).fetchall()
             assert not faults, f"{stage.name} found {faults}"

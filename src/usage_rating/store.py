@@ -64,6 +64,11 @@ class Manifest:
         """The date billed up to; None before the first night."""
         return date.fromisoformat(self.as_of) if self.as_of else None
 
+    @property
+    def sha256(self) -> str:
+        """The hash of the manifest's file, by which the next night names it."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
     def to_json(self) -> str:
         """The manifest's text; the same night always has the same."""
         return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
@@ -120,7 +125,7 @@ class Store:
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir()
         committed = self.manifest().run_number
-        for night in self.nights.iterdir():
+        for night in self.nights.glob("[0-9]*"):
             if int(night.name) > committed or int(night.name) <= committed - NIGHTS_KEPT:
                 shutil.rmtree(night)
 

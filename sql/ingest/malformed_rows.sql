@@ -1,11 +1,18 @@
 -- malformed_rows: the lines of a CSV file that are no row of the header's width, or no UTF-8.
 --
--- in:    malformed_lines
+-- in:    malformed_lines, blank_lines
 -- out:   row_number | detail, raw
--- why:   line 1 is the header, so the first data row is row 1; one line may have several faults.
+-- why:   the engine counts the header and blank lines, a row number neither. It reports a line once a field: of a line
+--        too long the last report counts its fields, of one too short the first.
 select
-    cast(line - 1 as bigint) as row_number,
-    string_agg(distinct error_message, '; ' order by error_message) as detail,
-    min(csv_line) as raw
+    line - 1 - (
+        select count(*) from blank_lines
+        where blank_lines.line < malformed_lines.line
+    ) as row_number,
+    case
+        when max(error_type = 'TOO MANY COLUMNS') then arg_max(error_message, column_idx)
+        else arg_min(error_message, column_idx)
+    end as detail,
+    ltrim(min(csv_line), chr(10) || chr(13)) as raw
 from malformed_lines
 group by line

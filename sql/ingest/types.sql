@@ -18,6 +18,7 @@ case lower(written) when 'true' then true when 'false' then false end;
 -- The form in which programs write small and large doubles: 1e-05, 1.5E+3. A DECIMAL(38, 25) holds these exactly.
 create or replace macro as_scientific(written) as
 case
+    when regexp_full_match(written, '[+-]?0(\.0{1,18})?[eE][+-]?[0-9]{1,3}') then cast(0 as decimal(38, 25))
     when regexp_full_match(written, '[+-]?[0-9](\.[0-9]{1,18})?[eE](\+?(0?[0-9]|1[01])|-0?[1-6])')
         then cast(written as decimal(38, 25))
 end;

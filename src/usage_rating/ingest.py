@@ -21,7 +21,7 @@ from duckdb import (
 from usage_rating import time_zones
 from usage_rating.errors import BadInput
 from usage_rating.feeds import FEEDS, Column, ColumnType, Feed
-from usage_rating.input_files import CheckedFile, InputFile
+from usage_rating.input_files import SUFFIXES, CheckedFile, InputFile, blank_lines
 from usage_rating.sql_files import read_sql
 
 ENGINE_TYPES = {
@@ -65,27 +65,41 @@ def read_file(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, run_numbe
         _typed(rows, feed, checked.header).create("typed_rows")
         _share_out(engine, feed, file, run_number)
         total = _count(engine, "typed_rows") + malformed
-    except duckdb.InvalidInputException as error:
-        raise BadInput([f"{file.name}: cannot be read: {str(error).splitlines()[0]} Have it exported again."]) from None
+    except duckdb.Error as error:
+        raise _refusal(file, error) from error
     finally:
-        for table in ("typed_rows", "read_rows", "malformed_rows", "malformed_lines", "scanned_files"):
+        for table in ("typed_rows", "read_rows", "malformed_rows", "malformed_lines", "scanned_files", "blank_lines"):
             engine.execute(f"drop table if exists {table}")
         link.unlink()
     return total
 
 
+def _refusal(file: InputFile, error: duckdb.Error) -> Exception:
+    """Tells a file the engine cannot read from a full disk and from faults of ours, which go up as they are."""
+    said = str(error)
+    is_of_the_file = type(error) in (duckdb.Error, duckdb.InvalidInputException, duckdb.IOException)
+    if not is_of_the_file or "No space left" in said:
+        return error
+    reason = said.splitlines()[0].replace(str(file.path), file.name)
+    if "invalid state" in said:
+        reason = "its lines do not all end the same way (LF or CRLF), or a quote stands inside a value."
+    return BadInput([f"{file.name}: cannot be read: {reason} Have it exported again."])
+
+
 def _linked(file: InputFile, scratch: Path) -> Path:
     """Gives the file a plain name: the engine takes `*` and `[` in a name for a pattern."""
-    link = scratch / ("input" + "".join(Path(file.name).suffixes[-2:] if not file.is_parquet else [".parquet"]))
+    link = scratch / ("input" + next(suffix for suffix in SUFFIXES if file.name.endswith(suffix)))
     link.unlink(missing_ok=True)
     link.symlink_to(file.path.resolve())
     return link
 
 
 def _parquet_rows(engine: duckdb.DuckDBPyConnection, link: Path) -> tuple[duckdb.DuckDBPyRelation, int]:
-    rows = engine.read_parquet(str(link), file_row_number=True)
+    """Names the columns by their place, as CSV's are: to the engine `ID` and `id` are one name."""
+    rows = engine.read_parquet(str(link))
     return rows.select(
-        (ColumnExpression("file_row_number") + ConstantExpression(1)).alias("row_number"), StarExpression()
+        SQLExpression("row_number() over ()").alias("row_number"),
+        *(ColumnExpression(name).alias(f"field_{place}") for place, name in enumerate(rows.columns)),
     ), 0
 
 
@@ -105,7 +119,7 @@ def _csv_rows(
         rejects_scan="scanned_files",
     )
     rows.select(SQLExpression("row_number() over ()").alias("read_number"), StarExpression()).create("read_rows")
-    malformed = _malformed_rows(engine, checked.file)
+    malformed = _malformed_rows(engine, checked)
     if malformed:
         return engine.sql(read_sql("ingest/numbered_rows.sql")), malformed
     return engine.table("read_rows").select(
@@ -113,7 +127,7 @@ def _csv_rows(
     ), 0
 
 
-def _malformed_rows(engine: duckdb.DuckDBPyConnection, file: InputFile) -> int:
+def _malformed_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFile) -> int:
     """Keeps the lines that are no row of the header's width; a line whose quoting is broken condemns the file."""
     broken = engine.execute(
         "select line, error_message from malformed_lines where not list_contains($known, error_type::varchar) "
@@ -122,17 +136,20 @@ def _malformed_rows(engine: duckdb.DuckDBPyConnection, file: InputFile) -> int:
     ).fetchall()
     if broken:
         raise BadInput(
-            f"{file.name}: row {line - 1} cannot be read: {message} "
+            f"{checked.file.name}: line {line} cannot be read: {message} "
             "Rows after it may be swallowed; have it exported again."
             for line, message in broken
         )
+    engine.execute("create table blank_lines (line bigint)")
+    if _count(engine, "malformed_lines"):
+        engine.execute("insert into blank_lines select unnest($lines::bigint[])", {"lines": blank_lines(checked)})
     engine.sql(read_sql("ingest/malformed_rows.sql")).create("malformed_rows")
     return _count(engine, "malformed_rows")
 
 
 def _typed(rows: duckdb.DuckDBPyRelation, feed: Feed, header: tuple[str, ...]) -> duckdb.DuckDBPyRelation:
     """Adds to each row its typed columns (as the contract names them), its faults, and its raw text."""
-    written = {column.name: _written(column, rows, header) for column in feed.columns}
+    written = {column.name: _written(column, header) for column in feed.columns}
     both = rows.select(
         ColumnExpression("row_number"),
         *(expression.alias(f"written_{name}") for name, expression in written.items()),
@@ -154,12 +171,10 @@ def _typed(rows: duckdb.DuckDBPyRelation, feed: Feed, header: tuple[str, ...]) -
     )
 
 
-def _written(column: Column, rows: duckdb.DuckDBPyRelation, header: tuple[str, ...]) -> Expression:
+def _written(column: Column, header: tuple[str, ...]) -> Expression:
     if column.name not in header:
         return ConstantExpression(None).cast("varchar")
-    is_csv = "field_0" in rows.columns
-    name = f"field_{header.index(column.name)}" if is_csv else column.name
-    return ColumnExpression(name).cast("varchar")
+    return ColumnExpression(f"field_{header.index(column.name)}").cast("varchar")
 
 
 def _value(column: Column, written: Expression) -> Expression:

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import zstandard
 
@@ -21,6 +22,7 @@ from usage_rating.feeds import FEEDS, Feed
 SUFFIXES = (".csv", ".csv.gz", ".csv.zst", ".parquet")
 CHUNK_BYTES = 1 << 20
 HEADER_BYTES_MAX = 1 << 20
+CSV_FIELD_BYTES_MAX = 1 << 24
 
 # What the file itself is at fault for. Any other OSError is the disk's or the network's and may pass: it goes up.
 UNREADABLE = (
@@ -193,6 +195,32 @@ def _zstd_chunks(source: _Tee) -> Iterator[bytes]:
         raise EOFError("the compressed data ends before its end marker")
 
 
+def blank_lines(checked: CheckedFile) -> list[int]:
+    """The places of a CSV file's blank lines among its lines; the header is line 1, a quoted newline begins none."""
+    csv.field_size_limit(CSV_FIELD_BYTES_MAX)
+    with checked.file.path.open("rb") as source:
+        chunks = _text_chunks(checked.file.name, source, hashlib.sha256())
+        text = io.TextIOWrapper(io.BufferedReader(_Joined(chunks)), "utf-8-sig", errors="replace", newline="")
+        return [line for line, fields in enumerate(csv.reader(text), start=1) if not fields]
+
+
+class _Joined(io.RawIOBase):
+    """A reader of chunks one after the other."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        self._rest = self._rest or next(self._chunks, b"")
+        taken, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+
 def _header(beginning: bytes) -> tuple[str, ...]:
     lines = io.StringIO(beginning.decode("utf-8-sig", errors="replace"), newline="")
     return tuple(next(csv.reader(lines, strict=True), ()))
@@ -204,7 +232,9 @@ def _parquet_columns(file: InputFile) -> tuple[str, ...]:
 
     try:
         schema = pq.read_schema(file.path)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's fault, not the file's
         raise BadInput([f"{file.name}: cannot be read: {error}. Have it exported again."]) from None
     faults = [
         f"{file.name}: column {field.name} is {field.type}; expected {_KINDS_EXPECTED}."

@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.schedules import Cron, Schedule
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.nightly import nightly
 from flows.steps import FaultOfOurs
 from usage_rating.errors import BadInput, OutputHeld
 from usage_rating.report import print_report
 
-EVERY_NIGHT = "0 3 * * *"
+EVERY_NIGHT = "0 3 * * *"  # UTC
 
 EPILOG = """\
 exit codes: 0 done, 1 a fault of ours, 2 bad input or use (nothing was published), 3 another run holds the output
@@ -29,10 +30,7 @@ docs/every-night.md tells the rest: as-of, work pools, notifications, what is re
 def main(arguments: Sequence[str] | None = None) -> int:
     """Does what the command line says; gives the exit code of SPEC 6."""
     options = _parser().parse_args(arguments)
-    if options.serve:
-        _serve(options)
-        return 0
-    return _run_once(options)
+    return _serve(options) if options.serve else _run_once(options)
 
 
 def _run_once(options: argparse.Namespace) -> int:
@@ -71,21 +69,25 @@ def _run_and_report(options: argparse.Namespace) -> int:
     return 0
 
 
-def _serve(options: argparse.Namespace) -> None:
+def _serve(options: argparse.Namespace) -> int:
     """Keeps a deployment `nightly/every-night` on the server of PREFECT_API_URL until it is stopped."""
+    if not PREFECT_API_URL.value():
+        return _fail("--serve: PREFECT_API_URL names no server, and only a lasting one starts a run every night.", 2)
+    if options.as_of:
+        return _fail("--as-of: with --serve every night would bill up to the same date. Leave it out.", 2)
     parameters = {
         "input": options.input.absolute(),
         "output": options.output.absolute(),
-        "as_of": options.as_of,
         "settings_file": options.settings and options.settings.absolute(),
         "notification_block": options.notify,
     }
     nightly.serve(
         name="every-night",
-        cron=options.cron,
+        schedule=options.cron,
         parameters={name: str(value) for name, value in parameters.items() if value is not None},
         global_limit=1,  # a run that is late lets the next one wait, rather than fail on its held output
     )
+    return 0
 
 
 def _leave_the_terminal_to_the_report() -> None:
@@ -129,7 +131,11 @@ def _parser() -> argparse.ArgumentParser:
         "--serve", action="store_true", help="serve the flow on the server of PREFECT_API_URL until stopped"
     )
     parser.add_argument(
-        "--cron", default=EVERY_NIGHT, metavar="CRON", help="when a served flow runs, UTC (default: %(default)r)"
+        "--cron",
+        type=_schedule,
+        default=EVERY_NIGHT,
+        metavar="CRON",
+        help="when a served flow runs, UTC (default: %(default)r)",
     )
     return parser
 
@@ -139,3 +145,10 @@ def _date(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no date; expected one like 2024-03-31") from None
+
+
+def _schedule(text: str) -> Schedule:
+    try:
+        return Cron(text, timezone="UTC")
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no cron schedule; expected one like {EVERY_NIGHT!r}") from None

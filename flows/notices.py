@@ -3,6 +3,7 @@
 Counts and sums only: no row, no customer's id.
 """
 
+import os
 from typing import Any
 
 from prefect import Flow
@@ -73,7 +74,8 @@ def _in_words(state: State[Any]) -> str:
         case OutputHeld():
             return "Another run holds the output folder. Nothing was published."
         case OSError() as fault:
-            return f"I/O fault, retries included: {fault.strerror or type(fault).__qualname__}."
+            kind = os.strerror(fault.errno) if fault.errno else type(fault).__qualname__
+            return f"I/O fault ({kind}); the run's record says where."
         case FaultOfOurs() as ours:
             return f"A fault of ours ({ours.kind}); the run's record says where."
         case other:

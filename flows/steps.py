@@ -34,7 +34,6 @@ PASSING_ERRNOS = frozenset(
         errno.ENFILE,
         errno.ENOLCK,
         errno.ENOSPC,
-        errno.EREMOTEIO,
         errno.ESTALE,
         errno.ETIMEDOUT,
     }

@@ -61,6 +61,7 @@ class Night:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open.__exit__(kind, error, trace)
+        del self._engine
 
     @disk_faults_as_os_errors()
     def ingest(self) -> list[FeedCount]:
@@ -140,6 +141,8 @@ class Night:
         :raises OSError: the disk failed; the night does not count, and the step may be tried again
         """
         self._announce("publishing")
+        if self._store.manifest().run_number == self._run_number:
+            return self._report(run_id(self._run_number))  # committed by an attempt that failed right after
         if not publication.has_changed(self._engine, self._intake):
             return self._report(None)
         manifest = publication.publish(self._engine, self._store, self._before, self._intake, self._as_of)

@@ -130,9 +130,14 @@ class Store:
                 shutil.rmtree(night)
 
     def manifest(self) -> Manifest:
-        """The last committed night's manifest, or an empty one before the first."""
+        """The last committed night's manifest, or an empty one before the first.
+
+        :raises BadInput: there was a night, and its manifest is gone
+        """
         path = self.current / "manifest.json"
         if not path.exists():
+            if self.current.is_symlink():
+                raise BadInput([f"{path}: is missing, so what was published is unknown. Restore it from a backup."])
             return Manifest()
         said = json.loads(path.read_text(encoding="utf-8"))
         return Manifest(**said | {"inputs": tuple(InputRecord(**record) for record in said["inputs"])})

@@ -1,8 +1,9 @@
 -- 19_credit_topups_judged: each top-up row, and whether it counts.
 --
--- in:    known_credit_topups, accounts
--- out:   run_number, file, row_number | the row, verdict, reason, detail
+-- in:    known_credit_topups, accounts, subscription_starts, rate_card_versions
+-- out:   run_number, file, row_number | the row, currency, time_zone, verdict, reason, detail
 -- grain: one row per top-up row ever read
+-- why:   a top-up names no currency: it is that of the prepaid rate card whose invoices the account pays.
 with told_apart as (
     select
         *,
@@ -13,12 +14,30 @@ with told_apart as (
     window arrivals as (partition by topup_id, revision order by run_number, file, row_number)
 ),
 
+prepaid as (
+    select
+        starts.bill_to_account_id as account_id,
+        min(versions.currency) as currency,
+        min(versions.time_zone) as time_zone
+    from subscription_starts as starts
+    inner join rate_card_versions as versions
+        on starts.rate_card = versions.rate_card and versions.settlement = 'prepaid_credits'
+    group by starts.bill_to_account_id
+),
+
 compared as (
     select
         told_apart.*,
-        case when accounts.account_id is null and not told_apart.voided then 'unknown_account' end as misfit
+        prepaid.currency,
+        coalesce(accounts.time_zone, prepaid.time_zone) as time_zone,
+        case
+            when told_apart.voided then null
+            when accounts.account_id is null then 'unknown_account'
+            when prepaid.account_id is null then 'unknown_rate_card'
+        end as misfit
     from told_apart
     left join accounts on told_apart.account_id = accounts.account_id
+    left join prepaid on told_apart.account_id = prepaid.account_id
 ),
 
 ranked as (
@@ -34,6 +53,8 @@ select
     account_id,
     amount,
     purchased_at,
+    currency,
+    time_zone,
     revision,
     voided,
     run_number,
@@ -51,5 +72,6 @@ select
     case
         when is_conflict then 'another row of this topup_id and revision says otherwise; send a higher revision'
         when misfit = 'unknown_account' then 'accounts has no such account_id yet'
+        when misfit = 'unknown_rate_card' then 'the account pays for no subscription on a rate card settled by prepaid credits'
     end as detail
 from ranked

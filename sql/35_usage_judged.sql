@@ -1,7 +1,7 @@
 -- 35_usage_judged: each usage row, and whether it counts.
 --
--- in:    known_usage, subscription_starts, active_spans, billing_cycles, charges
--- out:   run_number, file, row_number | the row, cycle_start, verdict, reason, detail
+-- in:    known_usage, subscription_starts, active_spans, plan_spans, billing_cycles, charges
+-- out:   run_number, file, row_number | the row, cycle_start, plan, verdict, reason, detail
 -- grain: one row per usage row ever read
 -- why:   conflicts are looked for among the rows of one cycle: an exporter may number its events anew in each. A
 --        higher revision counts across all of them, so that it can move a row to another cycle.
@@ -11,6 +11,8 @@ with placed as (
         starts.subscription_id is null as is_subscription_unknown,
         starts.rate_card,
         cycles.cycle_start,
+        cycles.rate_card_version,
+        plans.plan,
         spans.active_from is null as is_outside
     from known_usage as known
     left join subscription_starts as starts on known.subscription_id = starts.subscription_id
@@ -24,6 +26,11 @@ with placed as (
             known.subscription_id = spans.subscription_id
             and known.occurred_at >= spans.active_from
             and (spans.active_until is null or known.occurred_at < spans.active_until)
+    left join plan_spans as plans
+        on
+            known.subscription_id = plans.subscription_id
+            and known.occurred_at >= plans.plan_from
+            and (plans.plan_until is null or known.occurred_at < plans.plan_until)
 ),
 
 told_apart as (
@@ -39,12 +46,42 @@ told_apart as (
     )
 ),
 
+plan_meters as (
+    select
+        rate_card,
+        rate_card_version,
+        plan,
+        meter,
+        aggregation
+    from charges
+    where kind = 'usage'
+    union all
+    select
+        rate_card,
+        rate_card_version,
+        plan,
+        minimum_meter as meter,
+        aggregation
+    from charges
+    where minimum_meter is not null
+),
+
 meters as (
     select distinct
         rate_card,
         meter
-    from charges
-    where meter is not null
+    from plan_meters
+),
+
+meters_in_force as (
+    select
+        rate_card,
+        rate_card_version,
+        plan,
+        meter,
+        max(case when aggregation = 'unique' then 1 else 0 end) = 1 as counts_values
+    from plan_meters
+    group by rate_card, rate_card_version, plan, meter
 ),
 
 compared as (
@@ -55,9 +92,17 @@ compared as (
             when told_apart.is_subscription_unknown then 'unknown_subscription'
             when meters.meter is null then 'unknown_meter'
             when told_apart.is_outside then 'outside_subscription'
-        end as misfit
+            when in_force.counts_values and told_apart.quantity > 0 and told_apart.value is null then 'missing_value'
+        end as misfit,
+        told_apart.cycle_start is not null and in_force.meter is null as is_unpriced
     from told_apart
     left join meters on told_apart.rate_card = meters.rate_card and told_apart.meter = meters.meter
+    left join meters_in_force as in_force
+        on
+            told_apart.rate_card = in_force.rate_card
+            and told_apart.rate_card_version = in_force.rate_card_version
+            and told_apart.plan = in_force.plan
+            and told_apart.meter = in_force.meter
 ),
 
 ranked as (
@@ -81,20 +126,24 @@ select
     file,
     row_number,
     cycle_start,
+    plan,
     case
         when is_conflict then 'rejected'
         when arrival > 1 then 'duplicate'
         when revision < revision_in_force then 'superseded'
         when misfit is not null then 'held'
         when voided then 'voided'
+        when is_unpriced then 'unpriced'
         else 'counted'
     end as verdict,
-    case when is_conflict then 'conflicting_duplicate' else misfit end as reason,
+    case when is_conflict then 'conflicting_duplicate' when misfit is null then 'unpriced' else misfit end as reason,
     case
         when is_conflict
             then 'another row of this subscription_id, event_id and revision says otherwise; send a higher revision'
         when misfit = 'unknown_subscription' then 'no started row of this subscription is known yet'
         when misfit = 'unknown_meter' then 'no version of the rate card has this meter'
         when misfit = 'outside_subscription' then 'the subscription is not active at occurred_at'
+        when misfit = 'missing_value' then 'the plan counts unique values of this meter, and value is empty'
+        when misfit is null then 'the plan in force at occurred_at has no charge for this meter; nothing is billed'
     end as detail
 from ranked

@@ -1,16 +1,32 @@
 -- 36_one_off_charges_judged: each one-off row, and whether it counts.
 --
--- in:    known_one_off_charges, subscription_starts, active_spans, billing_cycles
+-- in:    known_one_off_charges, subscription_starts, active_spans, billing_cycles, rate_card_versions, rate_card_versions
 -- out:   run_number, file, row_number | the row, cycle_start, verdict, reason, detail
 -- grain: one row per one-off row ever read
-with placed as (
+with currencies as (
+    select distinct
+        rate_card,
+        currency,
+        minor_digits
+    from rate_card_versions
+),
+
+placed as (
     select
         known.*,
+        currencies.currency,
+        case currencies.minor_digits
+            when 0 then round(known.amount, 0) <> known.amount
+            when 2 then round(known.amount, 2) <> known.amount
+            when 3 then round(known.amount, 3) <> known.amount
+            else false
+        end as is_too_fine,
         starts.subscription_id is null as is_subscription_unknown,
         cycles.cycle_start,
         spans.active_from is null as is_outside
     from known_one_off_charges as known
     left join subscription_starts as starts on known.subscription_id = starts.subscription_id
+    left join currencies on starts.rate_card = currencies.rate_card
     left join billing_cycles as cycles
         on
             known.subscription_id = cycles.subscription_id
@@ -34,6 +50,7 @@ told_apart as (
         case
             when voided then null
             when is_subscription_unknown then 'unknown_subscription'
+            when is_too_fine then 'bad_value'
             when is_outside then 'outside_subscription'
         end as misfit
     from placed
@@ -61,7 +78,7 @@ select
     row_number,
     cycle_start,
     case
-        when is_conflict then 'rejected'
+        when is_conflict or misfit = 'bad_value' then 'rejected'
         when arrival > 1 then 'duplicate'
         when revision < revision_in_force then 'superseded'
         when misfit is not null then 'held'
@@ -72,6 +89,7 @@ select
     case
         when is_conflict then 'another row of this charge_id and revision says otherwise; send a higher revision'
         when misfit = 'unknown_subscription' then 'no started row of this subscription is known yet'
+        when misfit = 'bad_value' then 'amount is finer than ' || currency || ' allows'
         when misfit = 'outside_subscription' then 'the subscription is not active at purchased_at'
     end as detail
 from ranked

@@ -1,4 +1,4 @@
--- 81_rows_listed: every row that is refused or waits, as judged now, with the run that found it so.
+-- 81_rows_listed: every row that is refused, waits or is not priced, as judged now, with the run that found it so.
 --
 -- in:    rows_judged, known_rejected_rows, issued_cycles, rejected_rows_before, run_parameters
 -- out:   feed, read_in, file, row_number | run_id, status, reason, detail
@@ -60,7 +60,7 @@ listed as (
         reason,
         detail
     from rows_judged
-    where verdict in ('rejected', 'held')
+    where verdict in ('rejected', 'held', 'unpriced')
     union all
     select
         feed,

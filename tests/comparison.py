@@ -46,9 +46,8 @@ class Ran:
 
 
 def run(world: World, folder: Path, as_of: date) -> Ran:
-    """Writes the world under `folder` (once) and runs one night over it."""
-    if not (folder / "input").exists():
-        write_world(world, folder / "input")
+    """Writes the world under `folder` (what is not there yet) and runs one night over it."""
+    write_world(world, folder / "input")
     settings = Settings(
         input=folder / "input",
         output=folder / "output",

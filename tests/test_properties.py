@@ -10,15 +10,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from tests import oracle
 from tests.comparison import Ran, first_difference, published, run
-from tests.oracle import World
-from tests.worlds import worlds
+from tests.oracle import RunStops, World
+from tests.worlds import arriving_worlds, worlds
+from usage_rating.errors import BadInput
 
-EXAMPLES = int(os.environ.get("RATING_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("RATING_EXAMPLES", "30"))
 
 
 def drawing(examples: int) -> settings:
@@ -37,12 +39,17 @@ def drawing(examples: int) -> settings:
 
 
 @drawing(EXAMPLES)
-@given(worlds())
+@given(worlds(gaps=True))
 def test_every_stage_is_as_the_oracle_works_it_out(drawn: tuple[World, date]) -> None:
     """Stages in the order of the work, then the published tables: the first that differs fails."""
     world, as_of = drawn
-    bill = oracle.rate(world, as_of)
     with TemporaryDirectory() as folder:
+        try:
+            bill = oracle.rate(world, as_of)
+        except RunStops:
+            with pytest.raises(BadInput):
+                run(world, Path(folder), as_of)
+            return
         ran = run(world, Path(folder), as_of)
         event(f"invoices: {min(len(bill.invoices), 3)}{'+' if len(bill.invoices) > 2 else ''}")
         difference = first_difference(ran, bill)
@@ -103,6 +110,17 @@ def test_several_nights_issue_what_one_night_would(drawn: tuple[World, date], da
         before = bytes_of(ran.output)
         assert run(world, Path(folder), as_of).report.run_id is None
         assert bytes_of(ran.output) == before
+
+
+@drawing(max(EXAMPLES // 4, 5))
+@given(arriving_worlds())
+def test_late_files_change_what_is_not_issued_yet(drawn: tuple[World, list[date]]) -> None:
+    """Night by night: late rows are held, issued invoices stay, later cycles know of them."""
+    world, runs = drawn
+    with TemporaryDirectory() as folder:
+        for (there, bill), as_of in zip(oracle.rate_nights(world, runs), runs, strict=True):
+            difference = first_difference(run(there, Path(folder), as_of), bill)
+            assert difference is None, f"as of {as_of}: {difference}"
 
 
 def bytes_of(folder: Path) -> dict[str, str]:

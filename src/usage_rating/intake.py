@@ -13,7 +13,6 @@ from usage_rating.errors import BadInput
 from usage_rating.feeds import FEEDS
 from usage_rating.input_files import CheckedFile, check, files_in, folders_not_read
 from usage_rating.rate_card_files import CardFile, read_rate_cards
-from usage_rating.refusals import faults_not_rated_yet
 from usage_rating.report import FeedCount
 from usage_rating.settings import Settings
 from usage_rating.store import Manifest, Store
@@ -82,7 +81,6 @@ def _checked(settings: Settings, before: Manifest) -> tuple[list[CheckedFile], l
         faults += error.faults
     try:
         cards = read_rate_cards(settings.input / "rate_cards")
-        faults += faults_not_rated_yet(cards)
     except BadInput as error:
         faults += error.faults
     if faults:
@@ -137,13 +135,16 @@ def _open_known_rows(engine: duckdb.DuckDBPyConnection, store: Store) -> None:
         new = engine.table(f"new_{name}")
         (engine.read_parquet(files).union(new) if files else new).create_view(f"known_{name}")
     engine.execute("create or replace table issued_cycles as from known_issued_cycles")
-    for name in ("rejected_rows", "invoices"):
+    for name in ("rejected_rows", "invoices", "alerts", "credit_ledger"):
         files = [str(path) for path in store.files(name)]
         earlier = engine.read_parquet(files) if files else empty(engine, TABLES[name])
         earlier.create_view(f"{name}_before")
     engine.execute(
         "create or replace view issued_numbers as "
         "select rate_card, max(invoice_number) as last_number from invoices_before group by rate_card"
+    )
+    engine.execute(
+        "create or replace view issued_openings as select subscription_id from invoices_before where kind = 'opening'"
     )
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -16,7 +16,7 @@ from usage_rating.errors import BadInput
 from usage_rating.intake import Intake, take_in
 from usage_rating.reference import load_calendar, load_rate_cards
 from usage_rating.refusals import refuse_changed_cards, refuse_cycles_without_price, refuse_too_many_rejected
-from usage_rating.report import FeedCount, InvoiceTotal, NightReport, RefusedCount
+from usage_rating.report import Alert, FeedCount, InvoiceTotal, NightReport, RefusedCount
 from usage_rating.settings import Settings
 from usage_rating.stages import Stage, all_stages, run_stages
 from usage_rating.store import Store, run_id
@@ -37,21 +37,25 @@ class Night:
         *,
         now: datetime | None = None,
         announce: Callable[[str], None] = lambda step: None,
+        is_preview: bool = False,
     ) -> None:
         """Prepares a run.
 
         :param now: with `settings.as_of` left out, the run bills up to the last date that is over at this instant in
             every account's zone
+        :param is_preview: rates every open cycle as if it ended on `as_of`; leaves the output folder alone, and so cannot
+            publish
         :param announce: told each step before it begins, for a progress display
         """
         self._settings = settings
         self._now = now
         self._announce = announce
+        self._is_preview = is_preview
         self._store = Store(settings.output)
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        self._open.enter_context(self._store.hold())
+        self._open.enter_context(self._store.read_only() if self._is_preview else self._store.hold())
         self._engine = self._open.enter_context(open_engine(self._settings, self._store.work))
         self._before = self._store.manifest()
         self._run_number = self._before.run_number + 1
@@ -93,8 +97,14 @@ class Night:
         self._as_of = self._date_billed_up_to()
         engine.execute(
             "create or replace table run_parameters as "
-            "select $run_number::integer as run_number, $run_id as run_id, $as_of::date as as_of",
-            {"run_number": self._run_number, "run_id": run_id(self._run_number), "as_of": self._as_of},
+            "select $run_number::integer as run_number, $run_id as run_id, $as_of::date as as_of, "
+            "$is_preview as is_preview",
+            {
+                "run_number": self._run_number,
+                "run_id": run_id(self._run_number),
+                "as_of": self._as_of,
+                "is_preview": self._is_preview,
+            },
         )
         self._load_calendar()
         self._run_stages(lambda stage: FIRST_STAGE_WITH_CALENDAR <= stage.number < FIRST_STAGE_WITH_PRICES)
@@ -140,6 +150,7 @@ class Night:
 
         :raises OSError: the disk failed; the night does not count, and the step may be tried again
         """
+        assert not self._is_preview, "a preview publishes nothing"
         self._announce("publishing")
         if self._store.manifest().run_number == self._run_number:
             return self._report(run_id(self._run_number))  # committed by an attempt that failed right after
@@ -170,8 +181,18 @@ class Night:
                 InvoiceTotal(card, currency, kind, count, round(total, digits[currency]))
                 for card, currency, kind, count, total in invoices
             ],
+            alerts=[Alert(**row) for row in self._alerts()],
             notes=self._intake.notes,
         )
+
+    def _alerts(self) -> list[dict[str, Any]]:
+        columns = ", ".join(column.name for column in fields(Alert))
+        found = (
+            self._engine.table("alerts")
+            .project(columns)
+            .order("subscription_id, cycle_start, kind, limit_amount, threshold")
+        )
+        return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
 
     def relation(self, name: str) -> pa.Table:
         """Any stage's result, after `rate`, with exact decimals."""

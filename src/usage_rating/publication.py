@@ -16,7 +16,7 @@ from usage_rating.tables import TABLES, Table
 
 def has_changed(engine: duckdb.DuckDBPyConnection, intake: Intake) -> bool:
     """Whether the night differs from the one before: new files, invoices due, or rows judged otherwise."""
-    if intake.files or engine.table("invoices").limit(1).fetchall():
+    if intake.files or any(engine.table(name).limit(1).fetchall() for name in ("invoices", "alerts", "credit_ledger")):
         return True
     columns = ", ".join(TABLES["rejected_rows"].columns)
     now, before = (engine.table(name).project(columns) for name in ("rejected_rows", "rejected_rows_before"))

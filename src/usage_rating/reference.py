@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from datetime import date, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -12,9 +12,12 @@ import pyarrow as pa
 
 from usage_rating import time_zones
 from usage_rating.rate_card_files import CardFile
-from usage_rating.rate_cards import PeakCharge, Price, RateCard, RecurringCharge
+from usage_rating.rate_cards import Charge, PeakCharge, Price, RateCard, RecurringCharge, UsageCharge
 
+EXACT = Context(prec=60)  # of Decimal arithmetic; its usual 28 digits would round a large price
+EXACT_AMOUNT = pa.decimal128(38, 15)
 QUANTITY = pa.decimal128(18, 6)
+SHARE = pa.decimal128(8, 6)
 UNIT_PRICE = pa.decimal128(19, 9)
 AMOUNT = pa.decimal128(20, 4)
 SHORT = pa.int32()
@@ -38,9 +41,12 @@ SCHEMAS = {
         "grace_days": SHORT,
         "payment_days": SHORT,
         "rounding": TEXT,
+        "settlement": TEXT,
         "plan_change_takes_effect": TEXT,
+        "minimum_difference": AMOUNT,
         "spending_limit_default": AMOUNT,
     },
+    "alert_thresholds": VERSION_KEY | {"threshold": SHARE},
     "charges": VERSION_KEY
     | {
         "plan": TEXT,
@@ -49,8 +55,16 @@ SCHEMAS = {
         "kind": TEXT,
         "category": TEXT,
         "meter": TEXT,
+        "aggregation": TEXT,
         "bill": TEXT,
         "on_cancel": TEXT,
+        "is_prorated": pa.bool_(),
+        "flat_price": AMOUNT,
+        "cap": AMOUNT,
+        "minimum_quantity": QUANTITY,
+        "minimum_meter": TEXT,
+        "is_minimum_prorated": pa.bool_(),
+        "minimum_daily_decimals": SHORT,
         "price_form": TEXT,
         "unit_price": UNIT_PRICE,
         "package_size": QUANTITY,
@@ -64,7 +78,7 @@ SCHEMAS = {
         "above": QUANTITY,
         "up_to": QUANTITY,
         "unit_price": UNIT_PRICE,
-        "flat_price": AMOUNT,
+        "amount_before": EXACT_AMOUNT,
     },
     "midnights": {"time_zone": TEXT, "local_date": DATE, "starts_at": INSTANT},
     "months": {"month_index": SHORT, "first_date": DATE, "days": SHORT},
@@ -72,20 +86,23 @@ SCHEMAS = {
 
 
 def load_rate_cards(engine: duckdb.DuckDBPyConnection, cards: list[CardFile]) -> None:
-    """Fills `rate_card_versions`, `charges` and `price_tiers`."""
-    versions, charges, tiers = [], [], []
+    """Fills `rate_card_versions`, `alert_thresholds`, `charges` and `price_tiers`."""
+    versions, charges, tiers, thresholds = [], [], [], []
     for file, following in pairwise([*cards, None]):
         assert file is not None
         is_last = following is None or following.card.rate_card != file.card.rate_card
         versions.append(
             _version_row(file.card, None if is_last or following is None else following.card.effective_from)
         )
+        limit = file.card.spending_limit
+        thresholds += [_version_key(file.card) | {"threshold": share} for share in (limit.alert_at if limit else [])]
         for plan, plan_charges in file.card.plans.items():
             for number, (name, charge) in enumerate(plan_charges.items(), start=1):
                 key = _version_key(file.card) | {"plan": plan, "charge": name}
                 charges.append(key | _charge_row(charge, number))
                 tiers += [key | row for row in _tier_rows(charge.price)]
     _load(engine, "rate_card_versions", versions)
+    _load(engine, "alert_thresholds", thresholds)
     _load(engine, "charges", charges)
     _load(engine, "price_tiers", tiers)
 
@@ -108,50 +125,84 @@ def _version_row(card: RateCard, effective_until: date | None) -> dict[str, Any]
         "grace_days": card.grace_days,
         "payment_days": card.payment_days,
         "rounding": card.rounding,
+        "settlement": card.settlement,
+        "minimum_difference": card.plan_change.minimum_difference,
         "plan_change_takes_effect": card.plan_change.takes_effect,
         "spending_limit_default": card.spending_limit.default if card.spending_limit else None,
     }
 
 
-def _charge_row(charge: Any, number: int) -> dict[str, Any]:
+def _charge_row(charge: Charge, number: int) -> dict[str, Any]:
     price: Price = charge.price
-    package = price.package
-    return {
+    row = {
         "charge_number": number,
         "kind": charge.kind,
-        "category": charge.category if isinstance(charge, PeakCharge) else None,
-        "meter": getattr(charge, "meter", None),
-        "bill": charge.bill if isinstance(charge, RecurringCharge) else None,
-        "on_cancel": (charge.on_cancel or "charge") if isinstance(charge, RecurringCharge) else None,
         "price_form": price.form,
-        "unit_price": package.price if package else price.per_unit,
-        "package_size": package.size if package else None,
+        "unit_price": price.package.price if price.package else price.per_unit,
+        "flat_price": price.flat,
+        "package_size": price.package.size if price.package else None,
         "price": json.dumps(price.model_dump(mode="json", exclude_unset=True), separators=(",", ":")),
+    }
+    match charge:
+        case PeakCharge():
+            return row | {"category": charge.category}
+        case RecurringCharge():
+            return row | {
+                "bill": charge.bill,
+                "on_cancel": charge.on_cancel or "charge",
+                "is_prorated": charge.prorate is not None,
+            }
+        case UsageCharge():
+            return (
+                row | {"meter": charge.meter, "aggregation": charge.aggregation, "cap": charge.cap} | _minimum(charge)
+            )
+
+
+def _minimum(charge: UsageCharge) -> dict[str, Any]:
+    minimum = charge.minimum
+    if minimum is None:
+        return {}
+    return {
+        "minimum_quantity": minimum.quantity,
+        "minimum_meter": minimum.meter or charge.meter,
+        "is_minimum_prorated": minimum.prorate is not None,
+        "minimum_daily_decimals": minimum.daily_decimals,
     }
 
 
 def _tier_rows(price: Price) -> Iterable[dict[str, Any]]:
-    """Every form but the package as tiers, so that one stage prices them all."""
+    """Every form but the package as tiers, so that one formula prices them all.
+
+    A quantity q that reaches a tier costs `amount_before` + (q - `above`) x `unit_price`. Of graduated tiers
+    `amount_before` is what the tiers below cost when full, of volume tiers the units below at this tier's price; both
+    with the flats that are due.
+    """
     tiers = price.graduated or price.volume
     if not tiers:
         if not price.package:
             yield _tier(1, Decimal(0), None, price.per_unit or Decimal(0), price.flat or Decimal(0))
         return
-    above = Decimal(0)
+    above = below = Decimal(0)
     for number, tier in enumerate(tiers, start=1):
-        yield _tier(number, above, tier.up_to, tier.per_unit, tier.flat or Decimal(0))
-        above = tier.up_to or above
+        flat = tier.flat or Decimal(0)
+        if price.volume:
+            below = EXACT.multiply(above, tier.per_unit)
+        below = EXACT.add(below, flat)
+        yield _tier(number, above, tier.up_to, tier.per_unit, below)
+        if tier.up_to is not None:
+            below = EXACT.add(below, EXACT.multiply(tier.up_to - above, tier.per_unit))
+            above = tier.up_to
 
 
 def _tier(
-    number: int, above: Decimal, up_to: Decimal | None, unit_price: Decimal, flat_price: Decimal
+    number: int, above: Decimal, up_to: Decimal | None, unit_price: Decimal, amount_before: Decimal
 ) -> dict[str, Any]:
     return {
         "tier_number": number,
         "above": above,
         "up_to": up_to,
         "unit_price": unit_price,
-        "flat_price": flat_price,
+        "amount_before": amount_before,
     }
 
 

@@ -7,7 +7,6 @@ import duckdb
 
 from usage_rating.errors import BadInput
 from usage_rating.rate_card_files import CardFile
-from usage_rating.rate_cards import RecurringCharge, UsageCharge
 
 REJECTED_ALWAYS_ALLOWED = 20
 
@@ -109,22 +108,3 @@ def refuse_too_many_rejected(
 def _without_value(detail: str) -> str:
     """The column at fault; the customer's value stays in the output folder."""
     return detail.partition(" is '")[0]
-
-
-def faults_not_rated_yet(cards: list[CardFile]) -> list[str]:
-    """What a card may say but no stage rates so far. To bill it wrongly would be worse than to refuse it."""
-    faults = []
-    for file in cards:
-        card = file.card
-        if card.settlement == "prepaid_credits":
-            faults.append(f"{file.name}: settlement: prepaid_credits is not settled by this version yet.")
-        for plan, charges in card.plans.items():
-            for name, charge in charges.items():
-                place = f"{file.name}: plans.{plan}.{name}"
-                if isinstance(charge, UsageCharge):
-                    faults.append(f"{place}: kind usage is not rated by this version yet.")
-                if isinstance(charge, RecurringCharge) and charge.bill == "advance":
-                    faults.append(f"{place}: bill: advance is not rated by this version yet.")
-                if isinstance(charge, RecurringCharge) and charge.prorate:
-                    faults.append(f"{place}: prorate is not rated by this version yet.")
-    return faults

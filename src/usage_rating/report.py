@@ -1,7 +1,7 @@
 """What a run did, as figures and as text for the person who started it."""
 
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -38,6 +38,23 @@ class InvoiceTotal:
 
 
 @dataclass(frozen=True)
+class Alert:
+    """Something a customer should know now: a spending limit nearly or wholly reached, or credit that ran out.
+
+    `threshold` is the share of `limit_amount` that was reached at `reached_at`, by `event_id`; of credit they are empty.
+    """
+
+    account_id: str
+    subscription_id: str
+    cycle_start: date
+    kind: str
+    threshold: Decimal | None
+    limit_amount: Decimal | None
+    reached_at: datetime | None
+    event_id: str | None
+
+
+@dataclass(frozen=True)
 class NightReport:
     """A run's summary. `run_id` is None where nothing had changed, and so nothing was published."""
 
@@ -47,6 +64,7 @@ class NightReport:
     feeds: list[FeedCount]
     refused: list[RefusedCount]
     invoices: list[InvoiceTotal]
+    alerts: list[Alert] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 

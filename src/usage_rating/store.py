@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from filelock import FileLock, Timeout
 
@@ -99,6 +100,14 @@ class Store:
             self._clear()
             yield
             self._clear()
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """Leaves the folder as it is, held by another or not; what has to be written meanwhile goes elsewhere."""
+        with TemporaryDirectory() as folder:
+            self.current = self.current.resolve()  # the night as it is now, whatever is committed meanwhile
+            self.work = Path(folder)
+            yield
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -111,7 +111,7 @@ TABLES = {
                 "amount": AMOUNT,
                 "balance": AMOUNT,
             },
-            ("account_id", "currency", "entry_date", "kind", "reference"),
+            ("account_id", "currency", "entry_date", "kind desc", "reference"),
         ),
         Table(
             "rejected_rows",

@@ -1,4 +1,4 @@
--- 22_active_spans: when each subscription is active.
+-- 23_active_spans: when each subscription is active.
 --
 -- in:    subscriptions_judged, subscription_starts
 -- out:   subscription_id, active_from | active_until

@@ -1,10 +1,12 @@
--- 21_billing_cycles: every subscription's cycles, from the one it started in to the one that holds as_of.
+-- 22_billing_cycles: every subscription's cycles, from the one it started in to the one that holds as_of.
 --
 -- in:    subscription_anchors, subscription_starts, rate_card_versions, months, midnights, run_parameters
--- out:   subscription_id, cycle_start | cycle_end, starts_at, ends_at, rate_card_version
+-- out:   subscription_id, cycle_start | cycle_end, closes_on, starts_at, ends_at, whole_days, rate_card_version
 -- grain: one row per subscription and cycle
 -- why:   cycle k starts at anchor + k lengths, always counted from the anchor itself and held to the month's last day;
---        each ends where the next starts, so that cycles tile whatever the calendar does.
+--        each ends where the next starts, so that cycles tile whatever the calendar does. whole_days is the length the
+--        cycle would have had: only the first one of a calendar card is shorter. A preview lets the open cycle close
+--        on as_of.
 with ranges as (
     select
         a.*,
@@ -46,7 +48,8 @@ starts as (
             when numbered.is_calendar and numbered.cycle_number = 0 then numbered.anchor_date
             when numbered.is_calendar then months.first_date
             else months.first_date + cast(least(day(numbered.anchor_date), months.days) - 1 as integer)
-        end as cycle_start
+        end as cycle_start,
+        case when numbered.is_calendar then months.first_date end as whole_start
     from numbered
     left join months
         on
@@ -65,8 +68,12 @@ select
     dated.subscription_id,
     dated.cycle_start,
     dated.cycle_end,
+    case when run_parameters.is_preview then least(dated.cycle_end, run_parameters.as_of) else dated.cycle_end end
+        as closes_on,
     midnights_start.starts_at,
-    midnights_end.starts_at as ends_at,
+    case when run_parameters.is_preview then least(midnights_end.starts_at, previews.starts_at) else midnights_end.starts_at end
+        as ends_at,
+    cast(datediff('day', coalesce(dated.whole_start, dated.cycle_start), dated.cycle_end) as integer) as whole_days,
     versions.rate_card_version
 from dated
 inner join midnights as midnights_start
@@ -80,4 +87,9 @@ left join rate_card_versions as versions
         and dated.cycle_start >= versions.effective_from
         and (versions.effective_until is null or dated.cycle_start < versions.effective_until)
 cross join run_parameters
-where dated.cycle_start <= run_parameters.as_of and midnights_end.starts_at > subscription_starts.started_at
+inner join midnights as previews
+    on dated.time_zone = previews.time_zone and run_parameters.as_of = previews.local_date
+where
+    dated.cycle_start <= run_parameters.as_of
+    and not (run_parameters.is_preview and dated.cycle_start = run_parameters.as_of)
+    and midnights_end.starts_at > subscription_starts.started_at

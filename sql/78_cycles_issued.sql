@@ -1,4 +1,4 @@
--- 74_cycles_issued: what the invoices issued now rest on; kept, so that later rows cannot move an invoiced cycle.
+-- 78_cycles_issued: what the invoices issued now rest on; kept, so that later rows cannot move an invoiced cycle.
 --
 -- in:    cycles_due, subscription_starts, run_parameters
 -- out:   subscription_id, cycle_start | cycle_end, starts_at, ends_at, rate_card, rate_card_version, the start's facts

@@ -1,7 +1,7 @@
--- 23_plan_spans: which plan each subscription is on.
+-- 24_plan_spans: which plan each subscription is on.
 --
 -- in:    subscriptions_judged, subscription_starts, active_spans, billing_cycles, rate_card_versions
--- out:   subscription_id, plan_from | plan, plan_until
+-- out:   subscription_id, plan_from | plan, plan_until, plan_before, is_change_at_once
 -- grain: one row per unbroken span on one plan; plan_until is empty while it lasts
 -- why:   a change takes effect at once or at the next cycle_start; one that waits falls away when a later statement
 --        comes before its time, or when the subscription is not active then (reactivation brings its own plan).
@@ -62,6 +62,7 @@ lasting as (
         timed.subscription_id,
         timed.in_force_at,
         timed.plan,
+        timed.event = 'plan_changed' and timed.takes_effect = 'immediately' as is_change_at_once,
         row_number() over (
             partition by timed.subscription_id, timed.in_force_at order by timed.effective_at desc
         ) as age
@@ -86,6 +87,8 @@ select
     subscription_id,
     plan,
     in_force_at as plan_from,
-    lead(in_force_at) over (partition by subscription_id order by in_force_at) as plan_until
+    lead(in_force_at) over (partition by subscription_id order by in_force_at) as plan_until,
+    plan_before,
+    is_change_at_once
 from compared
 where plan_before is null or plan <> plan_before

@@ -1,4 +1,4 @@
--- 24_active_segments: the parts of each cycle in which its subscription is active.
+-- 25_active_segments: the parts of each cycle in which its subscription is active.
 --
 -- in:    billing_cycles, active_spans
 -- out:   subscription_id, segment_from | cycle_start, segment_until, cycle_ends_at

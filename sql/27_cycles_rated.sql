@@ -1,0 +1,32 @@
+-- 27_cycles_rated: the cycles that are rated now: those to invoice, and open ones whose spending limit is watched.
+--
+-- in:    active_cycles, rate_card_versions, alert_thresholds, issued_cycles, run_parameters
+-- out:   subscription_id, cycle_start | the active cycle, is_due, is_watched
+-- grain: one row per cycle rated now
+with watched as (
+    select distinct
+        rate_card,
+        rate_card_version
+    from alert_thresholds
+),
+
+judged as (
+    select
+        cycles.*,
+        cycles.closes_on + case when run_parameters.is_preview then 0 else coalesce(versions.grace_days, 0) end
+        <= run_parameters.as_of as is_due,
+        watched.rate_card is not null and cycles.cycle_end > run_parameters.as_of as is_watched
+    from active_cycles as cycles
+    cross join run_parameters
+    left join rate_card_versions as versions
+        on cycles.rate_card = versions.rate_card and cycles.rate_card_version = versions.rate_card_version
+    left join watched
+        on cycles.rate_card = watched.rate_card and cycles.rate_card_version = watched.rate_card_version
+    left join issued_cycles as issued
+        on cycles.subscription_id = issued.subscription_id and cycles.cycle_start = issued.cycle_start
+    where issued.subscription_id is null
+)
+
+select *
+from judged
+where is_due or is_watched

@@ -1,0 +1,73 @@
+-- 29_cycles_without_price: cycles that have begun and that no version of their rate card prices. Any row stops the run.
+--
+-- in:    active_cycles, subscription_starts, rate_card_versions, charges, issued_cycles
+-- out:   subscription_id, cycle_start, plan | rate_card, rate_card_version, effective_from_first, plans_known, file, row_number
+-- grain: one row per cycle that cannot be priced
+with plans as (
+    select distinct
+        rate_card,
+        rate_card_version,
+        plan
+    from charges
+),
+
+known as (
+    select
+        rate_card,
+        rate_card_version,
+        string_agg(plan, ', ' order by plan) as plans_known
+    from plans
+    group by rate_card, rate_card_version
+),
+
+begun as (
+    select cycles.*
+    from active_cycles as cycles
+    left join issued_cycles as issued
+        on cycles.subscription_id = issued.subscription_id and cycles.cycle_start = issued.cycle_start
+    where issued.subscription_id is null
+),
+
+used as (
+    select
+        subscription_id,
+        cycle_start,
+        plan
+    from begun
+    union
+    select
+        subscription_id,
+        cycle_start,
+        plan_first as plan
+    from begun
+),
+
+firsts as (
+    select
+        rate_card,
+        min(effective_from) as effective_from_first
+    from rate_card_versions
+    group by rate_card
+)
+
+select
+    begun.subscription_id,
+    begun.cycle_start,
+    begun.rate_card,
+    begun.rate_card_version,
+    used.plan,
+    firsts.effective_from_first,
+    known.plans_known,
+    starts.file,
+    starts.row_number
+from begun
+inner join used on begun.subscription_id = used.subscription_id and begun.cycle_start = used.cycle_start
+inner join subscription_starts as starts on begun.subscription_id = starts.subscription_id
+inner join firsts on begun.rate_card = firsts.rate_card
+left join known on begun.rate_card = known.rate_card and begun.rate_card_version = known.rate_card_version
+left join plans
+    on
+        begun.rate_card = plans.rate_card
+        and begun.rate_card_version = plans.rate_card_version
+        and used.plan = plans.plan
+where plans.plan is null

@@ -1,0 +1,70 @@
+-- 43_upgrades_due: every upgrade that takes effect at once within a cycle due now, not rounded.
+--
+-- in:    cycles_due, invoices_due, plan_spans, charges, rate_card_versions, local_dates
+-- out:   invoice_id, changed_at | plan, fee_before, fee_after, days_remaining, whole_days
+-- grain: one row per upgrade
+-- why:   page 004: (new - old) x days remaining / days in the cycle. Day 15 of 30 leaves 15 and the last day none, so
+--        the day of the change is not counted. A change at exactly cycle_start is that cycle's plan.
+with fees as (
+    select
+        rate_card,
+        rate_card_version,
+        plan,
+        sum(case when bill = 'advance' then flat_price else 0 end) as fee
+    from charges
+    group by rate_card, rate_card_version, plan
+),
+
+changes as (
+    select
+        invoices.invoice_id,
+        cycles.cycle_end,
+        cycles.whole_days,
+        cycles.rate_card,
+        cycles.rate_card_version,
+        spans.plan_from as changed_at,
+        spans.plan,
+        spans.plan_before,
+        local_dates.local_date as changed_on
+    from cycles_due as cycles
+    inner join plan_spans as spans
+        on
+            cycles.subscription_id = spans.subscription_id
+            and spans.plan_from > cycles.starts_at
+            and spans.plan_from < cycles.ends_at
+    inner join invoices_due as invoices
+        on
+            cycles.subscription_id = invoices.subscription_id
+            and cycles.cycle_start = invoices.cycle_start
+            and invoices.kind = 'cycle'
+    inner join local_dates on invoices.time_zone = local_dates.time_zone and spans.plan_from = local_dates.instant
+    where spans.is_change_at_once
+)
+
+select
+    changes.invoice_id,
+    changes.changed_at,
+    changes.changed_on,
+    changes.cycle_end,
+    changes.rate_card,
+    changes.rate_card_version,
+    changes.plan,
+    changes.plan_before,
+    before.fee as fee_before,
+    after.fee as fee_after,
+    cast(datediff('day', changes.changed_on, changes.cycle_end) - 1 as integer) as days_remaining,
+    changes.whole_days
+from changes
+inner join fees as before
+    on
+        changes.rate_card = before.rate_card
+        and changes.rate_card_version = before.rate_card_version
+        and changes.plan_before = before.plan
+inner join fees as after
+    on
+        changes.rate_card = after.rate_card
+        and changes.rate_card_version = after.rate_card_version
+        and changes.plan = after.plan
+inner join rate_card_versions as versions
+    on changes.rate_card = versions.rate_card and changes.rate_card_version = versions.rate_card_version
+where after.fee > before.fee and after.fee - before.fee >= versions.minimum_difference

@@ -1,0 +1,30 @@
+-- 44_usage_quantities: how much each usage charge counted in each cycle, under each plan.
+--
+-- in:    usage_charged
+-- out:   subscription_id, cycle_start, plan, charge | charge_number, quantity
+-- grain: one row per cycle, plan and usage charge with a counted row
+with ordered as (
+    select
+        *,
+        row_number() over (
+            partition by subscription_id, cycle_start, plan, charge order by occurred_at desc, event_id desc
+        ) as age
+    from usage_charged
+)
+
+select
+    subscription_id,
+    cycle_start,
+    plan,
+    charge,
+    min(charge_number) as charge_number,
+    cast(
+        case min(aggregation)
+            when 'max' then max(counted)
+            when 'latest' then max(case when age = 1 then counted end)
+            when 'unique' then count(distinct value)
+            else sum(counted)
+        end as decimal(18, 6)
+    ) as quantity
+from ordered
+group by subscription_id, cycle_start, plan, charge

@@ -1,0 +1,41 @@
+-- 62_usage_clipped: the running total of each cycle's usage under its spending limit.
+--
+-- in:    usage_steps
+-- out:   subscription_id, cycle_start, instant, phase, event_id, charge_number, plan, charge | billed, clipped, ...
+-- grain: one row per step; billed is the running total after it, clipped what the limit took from this step
+-- why:   with S the sum of all steps so far and L the limit at each, what is clipped so far is the highest S - L so far,
+--        and never below 0: what was clipped before a raise stays clipped, what comes after counts on from the old limit.
+with summed as (
+    select
+        *,
+        sum(amount) over steps_so_far as amount_so_far
+    from usage_steps
+    window steps_so_far as (
+        partition by subscription_id, cycle_start
+        order by instant, phase, event_id, charge_number, plan, charge
+        rows between unbounded preceding and current row
+    )
+),
+
+passed as (
+    select
+        *,
+        greatest(max(amount_so_far - limit_amount) over steps_so_far, 0) as clipped_so_far
+    from summed
+    window steps_so_far as (
+        partition by subscription_id, cycle_start
+        order by instant, phase, event_id, charge_number, plan, charge
+        rows between unbounded preceding and current row
+    )
+)
+
+select
+    *,
+    amount_so_far - clipped_so_far as billed,
+    clipped_so_far - coalesce(
+        lag(clipped_so_far) over (
+            partition by subscription_id, cycle_start
+            order by instant, phase, event_id, charge_number, plan, charge
+        ), 0
+    ) as clipped
+from passed

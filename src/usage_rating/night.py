@@ -43,7 +43,7 @@ class Night:
 
         :param now: with `settings.as_of` left out, the run bills up to the last date that is over at this instant in
             every account's zone
-        :param is_preview: rates every open cycle as if it ended on `as_of`; leaves the output folder alone, and so cannot
+        :param is_preview: rates open cycles as if they ended on `as_of`; leaves the output folder alone, and so cannot
             publish
         :param announce: told each step before it begins, for a progress display
         """

@@ -39,9 +39,9 @@ class InvoiceTotal:
 
 @dataclass(frozen=True)
 class Alert:
-    """Something a customer should know now: a spending limit nearly or wholly reached, or credit that ran out.
+    """What a customer should know now: a spending limit nearly or wholly reached, or credit that ran out.
 
-    `threshold` is the share of `limit_amount` that was reached at `reached_at`, by `event_id`; of credit they are empty.
+    `threshold` is the share of `limit_amount` reached at `reached_at`, by `event_id`; of credit these are empty.
     """
 
     account_id: str

@@ -1,17 +1,9 @@
 -- 26_cycles_without_price: due cycles that no version of their rate card prices. Any row stops the run.
 --
--- in:    cycles_due, subscription_starts, rate_card_versions, charges
+-- in:    cycles_due, subscription_starts, rate_card_versions, plans
 -- out:   subscription_id, cycle_start | rate_card, rate_card_version, plan, effective_from_first, plans_known, ...
 -- grain: one row per cycle that cannot be priced
-with plans as (
-    select distinct
-        rate_card,
-        rate_card_version,
-        plan
-    from charges
-),
-
-known as (
+with known as (
     select
         rate_card,
         rate_card_version,

@@ -41,6 +41,7 @@ SCHEMAS = {
         "plan_change_takes_effect": TEXT,
         "spending_limit_default": AMOUNT,
     },
+    "plans": VERSION_KEY | {"plan": TEXT},
     "charges": VERSION_KEY
     | {
         "plan": TEXT,
@@ -72,8 +73,8 @@ SCHEMAS = {
 
 
 def load_rate_cards(engine: duckdb.DuckDBPyConnection, cards: list[CardFile]) -> None:
-    """Fills `rate_card_versions`, `charges` and `price_tiers`."""
-    versions, charges, tiers = [], [], []
+    """Fills `rate_card_versions`, `plans`, `charges` and `price_tiers`."""
+    versions, plans, charges, tiers = [], [], [], []
     for file, following in pairwise([*cards, None]):
         assert file is not None
         is_last = following is None or following.card.rate_card != file.card.rate_card
@@ -81,11 +82,13 @@ def load_rate_cards(engine: duckdb.DuckDBPyConnection, cards: list[CardFile]) ->
             _version_row(file.card, None if is_last or following is None else following.card.effective_from)
         )
         for plan, plan_charges in file.card.plans.items():
+            plans.append(_version_key(file.card) | {"plan": plan})
             for number, (name, charge) in enumerate(plan_charges.items(), start=1):
                 key = _version_key(file.card) | {"plan": plan, "charge": name}
                 charges.append(key | _charge_row(charge, number))
                 tiers += [key | row for row in _tier_rows(charge.price)]
     _load(engine, "rate_card_versions", versions)
+    _load(engine, "plans", plans)
     _load(engine, "charges", charges)
     _load(engine, "price_tiers", tiers)
 

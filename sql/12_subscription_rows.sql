@@ -1,6 +1,6 @@
 -- 12_subscription_rows: each subscription row, told apart from its repeats and held against accounts and rate cards.
 --
--- in:    known_subscriptions, accounts, rate_card_versions, charges, issued_cycles
+-- in:    known_subscriptions, accounts, rate_card_versions, plans, issued_cycles
 -- out:   run_number, file, row_number | the row, is_conflict, arrival, fault, fault_detail
 -- grain: one row per subscription row ever read
 -- why:   a voided row says nothing that could be held. What a row may say depends on the subscription's start, and the
@@ -25,11 +25,11 @@ cards as (
     from rate_card_versions
 ),
 
-plans as (
+plans_known as (
     select distinct
         rate_card,
         plan
-    from charges
+    from plans
 ),
 
 invoiced as (
@@ -64,7 +64,7 @@ compared as (
     from told_apart
     left join accounts on told_apart.account_id = accounts.account_id
     left join cards on told_apart.rate_card = cards.rate_card
-    left join plans on told_apart.rate_card = plans.rate_card and told_apart.plan = plans.plan
+    left join plans_known as plans on told_apart.rate_card = plans.rate_card and told_apart.plan = plans.plan
     left join invoiced on told_apart.subscription_id = invoiced.subscription_id
 )
 

@@ -1,12 +1,12 @@
 -- 42_fees_due: every recurring fee of the invoices due now, in advance and in arrears, not rounded.
 --
--- in:    active_cycles, cycles_due, invoices_due, charges
+-- in:    active_cycles, cycles_due, active_spans, invoices_due, charges
 -- out:   invoice_id, cycle_start, charge | the fee's cycle, plan, card version, price, days and whole_days
 -- grain: one row per fee
 -- why:   a fee in advance stands on the invoice of the day its cycle starts: the opening invoice for the first cycle,
 --        the invoice of the cycle before for later ones. Where the subscription is not active at that instant, or no
---        invoice falls there, it stands on the cycle's own. A fee in arrears with on_cancel drop is not owed where the
---        subscription is not active at the cycle's end. Only a calendar card's first cycle is shorter than a whole one.
+--        invoice falls there, it stands on the cycle's own. A fee in arrears with on_cancel drop is not owed where it was
+--        cancelled before the cycle's end and is not back by then. Only a calendar card's first cycle is shorter than a whole one.
 with in_advance as (
     select
         cycles.subscription_id,
@@ -38,8 +38,10 @@ in_arrears as (
         cycles.rate_card_version,
         cycles.plan,
         'arrears' as bill,
-        cycles.active_until < cycles.ends_at as is_cancelled
+        cycles.active_until < cycles.ends_at and back.active_from is null as is_cancelled
     from cycles_due as cycles
+    left join active_spans as back
+        on cycles.subscription_id = back.subscription_id and cycles.ends_at = back.active_from
 ),
 
 fees as (

@@ -14,8 +14,7 @@ select
     cast(null as timestamptz) as instant,
     verdict,
     reason,
-    detail,
-    revision
+    detail
 from accounts_judged
 union all
 select
@@ -27,8 +26,7 @@ select
     effective_at as instant,
     verdict,
     reason,
-    detail,
-    revision
+    detail
 from subscriptions_judged
 union all
 select
@@ -40,8 +38,7 @@ select
     occurred_at as instant,
     verdict,
     reason,
-    detail,
-    revision
+    detail
 from cart_events_judged
 union all
 select
@@ -53,8 +50,7 @@ select
     snapshot_at as instant,
     verdict,
     reason,
-    detail,
-    revision
+    detail
 from cart_snapshots_judged
 union all
 select
@@ -66,8 +62,7 @@ select
     occurred_at as instant,
     verdict,
     reason,
-    detail,
-    revision
+    detail
 from usage_judged
 union all
 select
@@ -79,8 +74,7 @@ select
     agreed_at as instant,
     verdict,
     reason,
-    detail,
-    revision
+    detail
 from spending_limits_judged
 union all
 select
@@ -92,8 +86,7 @@ select
     purchased_at as instant,
     verdict,
     reason,
-    detail,
-    revision
+    detail
 from one_off_charges_judged
 union all
 select
@@ -105,6 +98,5 @@ select
     cast(null as timestamptz) as instant,
     verdict,
     reason,
-    detail,
-    revision
+    detail
 from credit_topups_judged

@@ -5,10 +5,15 @@
 -- why:   the engine numbers only the rows it could split into fields; each row it left out moves the ones after it on.
 with malformed as (
     select
-        row_number,
-        row_number - row_number() over (order by row_number) as rows_read_before,
-        row_number() over (order by row_number) as rows_left_out
-    from (select distinct row_number from malformed_rows) as malformed_once
+        row_number - place as rows_read_before,
+        max(place) as rows_left_out
+    from (
+        select
+            row_number,
+            row_number() over (order by row_number) as place
+        from malformed_rows
+    ) as in_order
+    group by row_number - place
 )
 
 select

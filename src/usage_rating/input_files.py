@@ -83,16 +83,23 @@ def files_in(folder: Path) -> list[InputFile]:
     return files
 
 
-def folders_not_read(folder: Path) -> list[str]:
-    """The folders of the input that are no feed: said in the run's summary, so that a misspelt feed is seen."""
+def not_read(folder: Path) -> list[str]:
+    """Folders that are no feed, and exports in no feed's folder: said in the summary, so that a slip is seen."""
     known = {*FEEDS, "rate_cards"}
-    names = (entry.name for entry in folder.iterdir() if entry.is_dir())
-    return sorted(name for name in names if name not in known and not name.startswith((".", "_")))
+    return sorted(
+        f"{entry.name}/" if entry.is_dir() else entry.name
+        for entry in folder.iterdir()
+        if entry.name not in known
+        and not entry.name.startswith((".", "_"))
+        and (entry.is_dir() or entry.name.endswith(SUFFIXES))
+    )
 
 
 def _files_of(feed: Feed, folder: Path, faults: list[str]) -> Iterator[InputFile]:
     for path in sorted((folder / feed.name).rglob("*")):
         name = path.relative_to(folder).as_posix()
+        if path.is_dir() and path.is_symlink():
+            faults.append(f"{name}: a link to a folder is not followed. Put the files themselves here.")
         if path.is_dir() or any(part.startswith((".", "_")) for part in Path(name).parts):
             continue
         if not path.is_file():

@@ -11,7 +11,7 @@ import duckdb
 from usage_rating import ingest
 from usage_rating.errors import BadInput
 from usage_rating.feeds import FEEDS
-from usage_rating.input_files import CheckedFile, check, files_in, folders_not_read
+from usage_rating.input_files import CheckedFile, check, files_in, not_read
 from usage_rating.rate_card_files import CardFile, read_rate_cards
 from usage_rating.report import FeedCount
 from usage_rating.settings import Settings
@@ -23,10 +23,11 @@ KEPT = (*FEEDS, "rejected_rows", "issued_cycles")
 
 @dataclass(frozen=True)
 class Intake:
-    """What a night took in."""
+    """What a night took in; `repeats` are files whose bytes were known already."""
 
     cards: list[CardFile]
     files: list[CheckedFile]
+    repeats: list[CheckedFile]
     feeds: list[FeedCount]
     notes: list[str]
 
@@ -48,10 +49,10 @@ def take_in(
     :param before: the last night; its files are not read again, its kept rows are checked against their hashes
     :raises BadInput: files that cannot be read or lack columns, and faulty rate cards, all at once
     """
-    notes = [f"not read: {name}/ is no feed" for name in _misplaced_folders(settings)]
+    notes = [f"not read: {name} is no feed's" for name in (not_read(settings.input) if settings.input.is_dir() else [])]
     announce("looking for new files")
-    files, cards = _checked(settings, before)
-    files = _not_delivered_before(files, before, notes)
+    checked, cards = _checked(settings, before)
+    files = _not_delivered_before(checked, before, notes)
     ingest.prepare(engine)
     rows = _read_all(engine, files, before.run_number + 1, store, announce)
     _open_known_rows(engine, store)
@@ -61,11 +62,8 @@ def take_in(
         for feed in FEEDS
         if feed in rows
     ]
-    return Intake(cards, files, feeds, notes)
-
-
-def _misplaced_folders(settings: Settings) -> list[str]:
-    return folders_not_read(settings.input) if settings.input.is_dir() else []
+    repeats = [file for file in checked if file not in files]
+    return Intake(cards, files, repeats, feeds, notes)
 
 
 def _checked(settings: Settings, before: Manifest) -> tuple[list[CheckedFile], list[CardFile]]:
@@ -96,7 +94,8 @@ def _not_delivered_before(files: list[CheckedFile], before: Manifest, notes: lis
     for checked in files:
         file, key = checked.file, (checked.file.feed, checked.sha256)
         if key in known:
-            notes.append(f"adds nothing: {file.name} has the bytes of {known[key]}")
+            if known[key] != file.name:
+                notes.append(f"adds nothing: {file.name} has the bytes of {known[key]}")
             continue
         if file.name in names:
             notes.append(f"delivered anew: {file.name} has other bytes than before")

@@ -87,7 +87,7 @@ def _write(rows: duckdb.DuckDBPyRelation, order: str, folder: Path, name: str, r
 def _records(intake: Intake, run_number: int) -> list[InputRecord]:
     return [
         InputRecord(f.file.feed, f.file.name, f.file.bytes, f.file.modified_ns, f.sha256, run_number)
-        for f in intake.files
+        for f in (*intake.files, *intake.repeats)
     ]
 
 

@@ -14,10 +14,19 @@ from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from usage_rating.errors import BadInput
-from usage_rating.rate_cards import RateCard
+from usage_rating.rate_cards import Place, RateCard
 
-Place = tuple[str | int, ...]
+MERGE_KEY = "<<"
 KINDS = "recurring, peak, usage"
+WORDS = {
+    "dict_type": "expected keys and their values",
+    "model_type": "expected keys and their values",
+    "model_attributes_type": "expected keys and their values",
+    "list_type": "expected a list",
+    "string_type": "expected text; put it in quotes",
+    "int_type": "expected a whole number",
+    "too_short": "is empty",
+}
 SHARED = ("currency", "time_zone", "cycle", "settlement")
 
 
@@ -63,7 +72,7 @@ def _read(path: Path, name: str) -> CardFile:
     except MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise BadInput([f"{name}: {line}{error.problem or error}."]) from None
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
+    except (PermissionError, UnicodeDecodeError, YAMLError, ValueError, TypeError) as error:
         raise BadInput([f"{name}: cannot be read: {error}."]) from None
     known_keys: dict[int, list[str]] = {}
     try:
@@ -71,15 +80,22 @@ def _read(path: Path, name: str) -> CardFile:
     except ValidationError as error:
         lines = dict(_lines(root, ()))
         raise BadInput(_said(name, fault, document, known_keys, lines) for fault in error.errors()) from None
+    if card.amounts_too_fine:
+        lines = dict(_lines(root, ()))
+        raise BadInput(
+            f"{name}: line {_line_of(place, lines)}: {'.'.join(map(str, place))}: {amount} is finer than "
+            f"{card.currency}, which has {card.minor_digits} decimals."
+            for place, amount in card.amounts_too_fine
+        )
     return CardFile(name, hashlib.sha256(data).hexdigest(), card)
 
 
 def _refuse_aliases(text: str, name: str) -> None:
     """An alias makes two prices out of one place: whoever edits the one does not see the other."""
     faults = [
-        f"{name}: line {event.start_mark.line + 1}: YAML anchors and aliases are refused; write the value out."
+        f"{name}: line {event.start_mark.line + 1}: YAML anchors, aliases and merge keys are refused; write it out."
         for event in YAML(typ="safe", pure=True).parse(text)
-        if isinstance(event, AliasEvent) or getattr(event, "anchor", None)
+        if isinstance(event, AliasEvent) or getattr(event, "anchor", None) or getattr(event, "value", None) == MERGE_KEY
     ]
     if faults:
         raise BadInput(faults)
@@ -103,7 +119,7 @@ def _lines(node: Node, place: Place) -> Iterator[tuple[Place, int]]:
 def _said(name: str, fault: Any, document: object, known_keys: dict[int, list[str]], lines: dict[Place, int]) -> str:
     """One fault in the product's words. Pydantic's location has union tags in it that the file has not."""
     place, part, parent = _place_in(document, fault["loc"])
-    line = next((lines[place[:end]] for end in range(len(place), -1, -1) if place[:end] in lines), 1)
+    line = _line_of(place, lines)
     where = f"{name}: line {line}: " + (f"{'.'.join(map(str, place))}: " if place else "")
     if fault["type"] == "extra_forbidden":
         known = ", ".join(known_keys.get(id(parent), []))
@@ -119,9 +135,16 @@ def _said(name: str, fault: Any, document: object, known_keys: dict[int, list[st
             f"kind: '{fault['ctx']['tag']}' is not one of" if "tag" in fault["ctx"] else "lacks the key 'kind', one of"
         )
         return f"{where}{said} {kinds}."
-    message = fault["msg"].removeprefix("Value error, ")
+    message = WORDS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+    if fault["type"] == "literal_error":
+        message = f"'{part}' is not {fault['ctx']['expected']}"
     shown = "" if isinstance(part, dict | list) or "'" in message else f"; got {part!r}"
     return f"{where}{message}{shown}."
+
+
+def _line_of(place: Place, lines: dict[Place, int]) -> int:
+    """The line of a place, or of the nearest one around it."""
+    return next((lines[place[:end]] for end in range(len(place), -1, -1) if place[:end] in lines), 1)
 
 
 def _place_in(document: object, location: Sequence[str | int]) -> tuple[Place, object, object]:
@@ -150,7 +173,7 @@ def _faults_between(cards: Iterable[CardFile]) -> list[str]:
                 f"{later.name}: {key}: {_shown(later.card, key)} is not {_shown(first.card, key)} as in {first.name}. "
                 f"Versions of {name} share {', '.join(SHARED)}; use a new rate card for another."
                 for key in SHARED
-                if getattr(later.card, key) != getattr(first.card, key)
+                if _terms(later.card, key) != _terms(first.card, key)
             ]
         numbers: dict[int, str] = {}
         for file in versions:
@@ -162,6 +185,12 @@ def _faults_between(cards: Iterable[CardFile]) -> list[str]:
     return faults
 
 
+def _terms(card: RateCard, key: str) -> object:
+    return card.cycle.terms if key == "cycle" else getattr(card, key)
+
+
 def _shown(card: RateCard, key: str) -> str:
-    value = getattr(card, key)
-    return value if isinstance(value, str) else f"every {value.every} from {value.anchor}/{value.first_cycle_from}"
+    if key != "cycle":
+        return str(getattr(card, key))
+    length, unit, anchor, first_cycle_from = card.cycle.terms
+    return f"{length} {unit} from {anchor}" + (f"/{first_cycle_from}" if anchor == "calendar" else "")

@@ -4,7 +4,7 @@ These models refuse what does not belong; `rate_card_files` reads the YAML and s
 """
 
 import re
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
@@ -23,6 +23,7 @@ from pydantic import (
 
 from usage_rating import time_zones
 
+Place = tuple[str | int, ...]
 CYCLE_LENGTH_MAX = {"days": 3660, "months": 120}
 
 
@@ -54,6 +55,13 @@ def _known_currency(code: str) -> str:
     return code
 
 
+def _plain_date(value: object) -> object:
+    is_text = isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value)
+    if is_text or (isinstance(value, date) and not isinstance(value, datetime)):
+        return value
+    raise ValueError(f"'{value}' is not a date such as 2024-01-31")
+
+
 def _cycle_length(text: str) -> str:
     if not re.fullmatch(r"[1-9][0-9]{0,3} (day|month)s?", text):
         raise ValueError(f"'{text}' is not a number of days or months such as 30 days or 1 month")
@@ -76,8 +84,12 @@ class CardPart(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _note_known_keys(cls, data: Any, info: ValidationInfo) -> Any:
-        if isinstance(data, dict) and info.context is not None:
-            info.context[id(data)] = list(cls.model_fields)
+        if isinstance(data, dict):
+            if info.context is not None:
+                info.context[id(data)] = list(cls.model_fields)
+            empty = [str(key) for key, value in data.items() if value is None]
+            if empty:
+                raise ValueError(f"without a value: {', '.join(empty)}; give one or leave the key out")
         return data
 
 
@@ -201,6 +213,11 @@ class Cycle(CardPart):
     first_cycle_from: Literal["account_created", "subscription_started"] | None = None
 
     @property
+    def terms(self) -> tuple[int, str, str, str]:
+        """What the key says, however it is written: length, unit, anchor, and what a first cycle starts from."""
+        return self.length, self.unit, self.anchor, self.first_cycle_from or "subscription_started"
+
+    @property
     def length(self) -> int:
         """How many units a cycle lasts."""
         return int(self.every.split()[0])
@@ -240,7 +257,7 @@ class RateCard(CardPart):
 
     rate_card: Name
     version: Annotated[StrictInt, Field(ge=1, le=999_999)]
-    effective_from: Annotated[date, Field(ge=date(1900, 1, 1), le=date(9998, 12, 31))]
+    effective_from: Annotated[date, BeforeValidator(_plain_date), Field(ge=date(1900, 1, 1), le=date(9998, 12, 31))]
     reason: str = ""
     currency: Annotated[Name, AfterValidator(_known_currency)]
     time_zone: Annotated[Name, AfterValidator(_known_zone)] = "UTC"
@@ -260,21 +277,21 @@ class RateCard(CardPart):
         assert digits is not None
         return int(digits)
 
-    @model_validator(mode="after")
-    def _amounts_fit_currency(self) -> Self:
-        finer = [f"{place} {amount}" for place, amount in self._amounts() if amount != round(amount, self.minor_digits)]
-        if finer:
-            raise ValueError(f"finer than {self.currency}, which has {self.minor_digits} decimals: {', '.join(finer)}")
-        return self
+    @property
+    def amounts_too_fine(self) -> list[tuple[Place, Decimal]]:
+        """Amounts finer than the currency's minor unit, each with its place in the file."""
+        return [(place, amount) for place, amount in self._amounts() if amount != round(amount, self.minor_digits)]
 
-    def _amounts(self) -> list[tuple[str, Decimal]]:
-        found = [("plan_change.minimum_difference", self.plan_change.minimum_difference)]
+    def _amounts(self) -> list[tuple[Place, Decimal]]:
+        found: list[tuple[Place, Decimal]] = [
+            (("plan_change", "minimum_difference"), self.plan_change.minimum_difference)
+        ]
         if self.spending_limit and self.spending_limit.default is not None:
-            found.append(("spending_limit.default", self.spending_limit.default))
+            found.append((("spending_limit", "default"), self.spending_limit.default))
         for plan, charges in self.plans.items():
             for name, charge in charges.items():
-                place = f"plans.{plan}.{name}"
-                found += [(f"{place}.price", amount) for amount in charge.price.amounts]
+                place: Place = ("plans", plan, name)
+                found += [((*place, "price"), amount) for amount in charge.price.amounts]
                 if isinstance(charge, UsageCharge) and charge.cap is not None:
-                    found.append((f"{place}.cap", charge.cap))
+                    found.append(((*place, "cap"), charge.cap))
         return found

@@ -47,6 +47,7 @@ SCHEMAS = {
         "spending_limit_default": AMOUNT,
     },
     "alert_thresholds": VERSION_KEY | {"threshold": SHARE},
+    "plans": VERSION_KEY | {"plan": TEXT},
     "charges": VERSION_KEY
     | {
         "plan": TEXT,
@@ -86,8 +87,8 @@ SCHEMAS = {
 
 
 def load_rate_cards(engine: duckdb.DuckDBPyConnection, cards: list[CardFile]) -> None:
-    """Fills `rate_card_versions`, `alert_thresholds`, `charges` and `price_tiers`."""
-    versions, charges, tiers, thresholds = [], [], [], []
+    """Fills `rate_card_versions`, `alert_thresholds`, `plans`, `charges` and `price_tiers`."""
+    versions, thresholds, plans, charges, tiers = [], [], [], [], []
     for file, following in pairwise([*cards, None]):
         assert file is not None
         is_last = following is None or following.card.rate_card != file.card.rate_card
@@ -97,12 +98,14 @@ def load_rate_cards(engine: duckdb.DuckDBPyConnection, cards: list[CardFile]) ->
         limit = file.card.spending_limit
         thresholds += [_version_key(file.card) | {"threshold": share} for share in (limit.alert_at if limit else [])]
         for plan, plan_charges in file.card.plans.items():
+            plans.append(_version_key(file.card) | {"plan": plan})
             for number, (name, charge) in enumerate(plan_charges.items(), start=1):
                 key = _version_key(file.card) | {"plan": plan, "charge": name}
                 charges.append(key | _charge_row(charge, number))
                 tiers += [key | row for row in _tier_rows(charge.price)]
     _load(engine, "rate_card_versions", versions)
     _load(engine, "alert_thresholds", thresholds)
+    _load(engine, "plans", plans)
     _load(engine, "charges", charges)
     _load(engine, "price_tiers", tiers)
 

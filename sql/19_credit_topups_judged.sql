@@ -72,6 +72,8 @@ select
     case
         when is_conflict then 'another row of this topup_id and revision says otherwise; send a higher revision'
         when misfit = 'unknown_account' then 'accounts has no such account_id yet'
-        when misfit = 'unknown_rate_card' then 'the account pays for no subscription on a rate card settled by prepaid credits'
+        when
+            misfit = 'unknown_rate_card'
+            then 'the account pays for no subscription on a rate card settled by prepaid credits'
     end as detail
 from ranked

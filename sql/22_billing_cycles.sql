@@ -71,7 +71,10 @@ select
     case when run_parameters.is_preview then least(dated.cycle_end, run_parameters.as_of) else dated.cycle_end end
         as closes_on,
     midnights_start.starts_at,
-    case when run_parameters.is_preview then least(midnights_end.starts_at, previews.starts_at) else midnights_end.starts_at end
+    case
+        when run_parameters.is_preview then least(midnights_end.starts_at, previews.starts_at) else
+            midnights_end.starts_at
+    end
         as ends_at,
     cast(datediff('day', coalesce(dated.whole_start, dated.cycle_start), dated.cycle_end) as integer) as whole_days,
     versions.rate_card_version

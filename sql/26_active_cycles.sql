@@ -23,7 +23,7 @@ planned as (
         activity.first_active_at,
         activity.active_until,
         firsts.plan as plan_first,
-        lasts.plan as plan
+        lasts.plan
     from billing_cycles as cycles
     inner join activity
         on cycles.subscription_id = activity.subscription_id and cycles.cycle_start = activity.cycle_start

@@ -1,7 +1,9 @@
--- 29_cycles_without_price: cycles that have begun and that no version of their rate card prices. Any row stops the run.
+-- 29_cycles_without_price: cycles that have begun and that no version of their rate card prices. Any row stops the
+--        run.
 --
 -- in:    active_cycles, subscription_starts, rate_card_versions, plans, issued_cycles
--- out:   subscription_id, cycle_start, plan | rate_card, rate_card_version, effective_from_first, plans_known, file, row_number
+-- out:   subscription_id, cycle_start, plan | rate_card, rate_card_version, effective_from_first, plans_known, file,
+--        row_number
 -- grain: one row per cycle that cannot be priced
 with known as (
     select

@@ -5,15 +5,18 @@
 -- grain: one row per fee
 -- why:   a fee in advance stands on the invoice of the day its cycle starts: the opening invoice for the first cycle,
 --        the invoice of the cycle before for later ones. Where the subscription is not active at that instant, or no
---        invoice falls there, it stands on the cycle's own. A fee in arrears with on_cancel drop is not owed where it was
---        cancelled before the cycle's end and is not back by then. Only a calendar card's first cycle is shorter than a whole one.
+--        invoice falls there, it stands on the cycle's own. A fee in arrears with on_cancel drop is not owed where it
+--        was cancelled before the cycle's end and is not back by then. Only a calendar card's first cycle is shorter
+--        than a whole one.
 with in_advance as (
     select
         cycles.subscription_id,
         case when cycles.is_first then 'opening' else 'cycle' end as invoice_kind,
         case
             when cycles.is_first then cycles.cycle_start
-            when cycles.is_after_active_cycle and cycles.first_active_at = cycles.starts_at then cycles.cycle_start_before
+            when
+                cycles.is_after_active_cycle and cycles.first_active_at = cycles.starts_at
+                then cycles.cycle_start_before
             else cycles.cycle_start
         end as invoice_cycle_start,
         cycles.cycle_start,

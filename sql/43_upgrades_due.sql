@@ -30,8 +30,8 @@ changes as (
     inner join plan_spans as spans
         on
             cycles.subscription_id = spans.subscription_id
-            and spans.plan_from > cycles.starts_at
-            and spans.plan_from < cycles.ends_at
+            and cycles.starts_at < spans.plan_from
+            and cycles.ends_at > spans.plan_from
     inner join invoices_due as invoices
         on
             cycles.subscription_id = invoices.subscription_id

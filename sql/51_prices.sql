@@ -14,7 +14,11 @@ with priced as (
                 then
                     cast(
                         cast(
-                            (cast(asked.quantity * 1000000 as bigint) + cast(asked.package_size * 1000000 as bigint) - 1)
+                            (
+                                cast(asked.quantity * 1000000 as bigint)
+                                + cast(asked.package_size * 1000000 as bigint)
+                                - 1
+                            )
                             // cast(asked.package_size * 1000000 as bigint) as decimal(18, 0)
                         ) * asked.unit_price as decimal(38, 15)
                     )

@@ -2,9 +2,10 @@
 --
 -- in:    cycles_limited, running_quantities, spending_limits_judged
 -- out:   subscription_id, instant, is_cycle_end | limit_agreed
--- grain: one row per subscription and instant, a row or the end of a cycle, for which the limit is asked for; empty where none was agreed yet
--- why:   in force is the highest amount agreed up to and including the instant, in earlier cycles too. At a cycle's end
---        what was agreed before it counts.
+-- grain: one row per subscription and instant, a row or the end of a cycle, for which the limit is asked for; empty
+--        where none was agreed yet
+-- why:   in force is the highest amount agreed up to and including the instant, in earlier cycles too. At a cycle's
+--        end what was agreed before it counts.
 with instants as (
     select distinct
         subscription_id,

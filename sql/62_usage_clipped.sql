@@ -3,8 +3,9 @@
 -- in:    usage_steps
 -- out:   subscription_id, cycle_start, instant, phase, event_id, charge_number, plan, charge | billed, clipped, ...
 -- grain: one row per step; billed is the running total after it, clipped what the limit took from this step
--- why:   with S the sum of all steps so far and L the limit at each, what is clipped so far is the highest S - L so far,
---        and never below 0: what was clipped before a raise stays clipped, what comes after counts on from the old limit.
+-- why:   with S the sum of all steps so far and L the limit at each, what is clipped so far is the highest S - L so
+--        far, and never below 0: what was clipped before a raise stays clipped, what comes after counts on from the
+--        old limit.
 with summed as (
     select
         *,

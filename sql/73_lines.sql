@@ -15,7 +15,8 @@ with fees as (
         fees_due.charge || ': fee ' || case fees_due.bill when 'advance' then 'in advance' else 'in arrears' end
             as description,
         cast(1 as decimal(18, 6)) as quantity,
-        case when fees_due.days = fees_due.whole_days then cast(fees_due.flat_price as decimal(28, 9)) end as unit_price,
+        case when fees_due.days = fees_due.whole_days then cast(fees_due.flat_price as decimal(28, 9)) end
+            as unit_price,
         figures.amount,
         fees_due.cycle_start as service_start,
         fees_due.cycle_end as service_end,

@@ -84,6 +84,40 @@ def run(
 
 
 @app.command()
+def preview(
+    input: InputFolder,  # noqa: A002
+    output: OutputFolder,
+    as_of: Annotated[
+        datetime, typer.Option("--as-of", formats=["%Y-%m-%d"], help="Rate open cycles as if they ended on this date.")
+    ],
+    to: Annotated[
+        Path | None, typer.Option(help="A folder for the invoices, lines and control totals, as CSV.")
+    ] = None,
+    settings: Annotated[Path | None, typer.Option(help="A TOML file with policies, as for run.")] = None,
+) -> None:
+    """Show what each open cycle would cost if it ended on a date.
+
+    Rates by the same rules as run, new files included, and leaves the output folder as it is: nothing is issued, no
+    file counts as read, and a run may be at work meanwhile.
+
+    \b
+    Example:
+      usage-rating preview --input exports --output billing --as-of 2024-03-15 --to march-so-far
+    """
+    from usage_rating.night import Night  # noqa: PLC0415
+    from usage_rating.progress import progress  # noqa: PLC0415
+    from usage_rating.report import print_preview  # noqa: PLC0415
+    from usage_rating.settings import settings_from  # noqa: PLC0415
+
+    policies = settings_from({"input": input, "output": output, "as_of": as_of.date()}, settings)
+    with progress() as announce, Night(policies, announce=announce, is_preview=True) as night:
+        night.ingest()
+        night.rate()
+        report = night.write_preview(to)
+    print_preview(report, to)
+
+
+@app.command()
 def views(output: OutputFolder) -> None:
     """Write billing.duckdb anew after the output folder was moved.
 

@@ -21,9 +21,6 @@ FORMATS = ("csv",)
 def export_month(output: Path, month: str, to: Path, format: str) -> list[Path]:  # noqa: A002
     """Writes `invoices.csv`, `invoice_lines.csv` and `control_totals.csv` of the invoices issued in a month.
 
-    Amounts are written with their currency's own decimals. The control totals count and add up what the other two
-    files hold, by currency, rate card and kind, and give the SHA-256 of each file.
-
     :param month: YYYY-MM, of issue_date in the account's zone
     :returns: the files written
     :raises BadInput: no such month or format, no published night, or the folder cannot be written
@@ -36,19 +33,32 @@ def export_month(output: Path, month: str, to: Path, format: str) -> list[Path]:
         raise BadInput([f"{output}: holds no published night. Run `usage-rating run` first."])
     with duckdb.connect() as engine:
         engine.execute("set timezone = 'UTC'")
-        invoices = _rows(
-            engine, store, "invoices", f"issue_date >= date '{first}' and issue_date < date '{_next(first)}'"
+        invoices, lines = (
+            engine.read_parquet([str(path) for path in store.files(name)]) for name in ("invoices", "invoice_lines")
         )
-        ids = {invoice["invoice_id"]: invoice["currency"] for invoice in invoices}
-        lines = [
-            line | {"currency": ids[line["invoice_id"]]}
-            for line in _rows(engine, store, "invoice_lines", "true")
-            if line["invoice_id"] in ids
-        ]
+        in_month = f"issue_date >= date '{first}' and issue_date < date '{_next(first)}'"
+        return write_bills(invoices.filter(in_month), lines, to)
+
+
+def write_bills(invoices: duckdb.DuckDBPyRelation, lines: duckdb.DuckDBPyRelation, to: Path) -> list[Path]:
+    """Writes invoices, those lines that are theirs, and control totals, as CSV files below `to`.
+
+    Amounts are written with their currency's own decimals. The control totals count and add up what the other two
+    files hold, by currency, rate card and kind, and give the SHA-256 of each file.
+
+    :raises BadInput: the folder cannot be written
+    """
+    bills = _rows(invoices, "invoices")
+    currencies = {bill["invoice_id"]: bill["currency"] for bill in bills}
+    items = [
+        line | {"currency": currencies[line["invoice_id"]]}
+        for line in _rows(lines, "invoice_lines")
+        if line["invoice_id"] in currencies
+    ]
     try:
         to.mkdir(parents=True, exist_ok=True)
-        files = [_write(to / "invoices.csv", invoices), _write(to / "invoice_lines.csv", lines)]
-        files.append(_write(to / "control_totals.csv", _control_totals(invoices, lines, files)))
+        files = [_write(to / "invoices.csv", bills), _write(to / "invoice_lines.csv", items)]
+        files.append(_write(to / "control_totals.csv", _control_totals(bills, items, files)))
     except OSError as error:
         raise BadInput([f"{to}: cannot be written: {error.strerror}."]) from None
     return files
@@ -64,11 +74,10 @@ def _next(first: date) -> date:
     return (first + timedelta(days=31)).replace(day=1)
 
 
-def _rows(engine: duckdb.DuckDBPyConnection, store: Store, table: str, condition: str) -> list[dict[str, Any]]:
-    files = [str(path) for path in store.files(table)]
-    order = ", ".join(TABLES[table].order)
-    rows = engine.read_parquet(files).filter(condition).order(order)
-    return [dict(zip(rows.columns, row, strict=True)) for row in rows.fetchall()]
+def _rows(relation: duckdb.DuckDBPyRelation, table: str) -> list[dict[str, Any]]:
+    columns = list(TABLES[table].columns)
+    rows = relation.project(", ".join(columns)).order(", ".join(TABLES[table].order)).fetchall()
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _control_totals(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 from usage_rating import publication, time_zones
 from usage_rating.engine import disk_faults_as_os_errors, open_engine
 from usage_rating.errors import BadInput
+from usage_rating.export import write_bills
 from usage_rating.intake import Intake, take_in
 from usage_rating.reference import load_calendar, load_rate_cards
 from usage_rating.refusals import refuse_changed_cards, refuse_cycles_without_price, refuse_too_many_rejected
@@ -184,6 +186,17 @@ class Night:
             alerts=[Alert(**row) for row in self._alerts()],
             notes=self._intake.notes,
         )
+
+    @disk_faults_as_os_errors()
+    def write_preview(self, to: Path | None) -> NightReport:
+        """Reports what was rated, and writes it as CSV files if told where; nothing is published.
+
+        :param to: the folder for invoices, lines and control totals
+        :raises BadInput: the folder cannot be written
+        """
+        if to:
+            write_bills(self._engine.table("invoices"), self._engine.table("invoice_lines"), to)
+        return self._report(None)
 
     def _alerts(self) -> list[dict[str, Any]]:
         columns = ", ".join(column.name for column in fields(Alert))

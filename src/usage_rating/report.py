@@ -90,6 +90,19 @@ def print_report(report: NightReport) -> None:
             console.print("      'from rejected_rows' says for each row what was expected and what to do", markup=False)
 
 
+def print_preview(report: NightReport, to: Path | None) -> None:
+    """Prints what open cycles would come to, and where it was written."""
+    from rich.console import Console  # noqa: PLC0415
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"If every open cycle ended on {report.as_of} (nothing is issued):")
+    for title, headings, rows in _sections(report):
+        if rows and title == "Issued":
+            _print_table(console, "Preview", headings, rows)
+    if to:
+        console.print(f"wrote {to}/invoices.csv, invoice_lines.csv, control_totals.csv", markup=False)
+
+
 def _sections(report: NightReport) -> list[tuple[str, list[str], list[list[str]]]]:
     return [
         (

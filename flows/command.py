@@ -13,14 +13,15 @@ from prefect.schedules import Cron, Schedule
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.nightly import nightly
-from flows.steps import FaultOfOurs
+from flows.steps import FaultOfOurs, MessagesUnsent
 from usage_rating.errors import BadInput, OutputHeld
 from usage_rating.report import print_report
 
 EVERY_NIGHT = "0 3 * * *"  # UTC
 
 EPILOG = """\
-exit codes: 0 done, 1 a fault of ours, 2 bad input or use (nothing was published), 3 another run holds the output
+exit codes: 0 done, 1 a fault of ours, or alerts that could not be sent, 2 bad input or use (nothing was published),
+            3 another run holds the output
 
 Without PREFECT_API_URL a run starts a Prefect server of its own and ends it when done.
 docs/every-night.md tells the rest: as-of, work pools, notifications, what is retried.
@@ -58,12 +59,13 @@ def _run_and_report(options: argparse.Namespace) -> int:
                 as_of=options.as_of,
                 settings_file=options.settings,
                 notification_block=options.notify,
+                alert_block=options.alert,
             )
     except BadInput as bad:
         return _fail(f"{bad}\nNothing was published.", 2)
     except OutputHeld as held:
         return _fail(held, 3)
-    except (FaultOfOurs, OSError) as fault:
+    except (FaultOfOurs, MessagesUnsent, OSError) as fault:
         return _fail(fault, 1)
     print_report(report)
     return 0
@@ -80,6 +82,7 @@ def _serve(options: argparse.Namespace) -> int:
         "output": options.output.absolute(),
         "settings_file": options.settings and options.settings.absolute(),
         "notification_block": options.notify,
+        "alert_block": options.alert,
     }
     nightly.serve(
         name="every-night",
@@ -126,6 +129,12 @@ def _parser() -> argparse.ArgumentParser:
         "--notify",
         metavar="TYPE/NAME",
         help="Prefect notification block to tell of a failure, such as slack-webhook/billing",
+    )
+    parser.add_argument(
+        "--alert",
+        metavar="TYPE/NAME",
+        help="Prefect notification block to tell of spending limits reached and of credit that ran out, such as "
+        "mail/customer-care",
     )
     parser.add_argument(
         "--serve", action="store_true", help="serve the flow on the server of PREFECT_API_URL until stopped"

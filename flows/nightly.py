@@ -1,4 +1,4 @@
-"""The nightly flow: a night's four steps, each a task run of its own in the Prefect server's record.
+"""The nightly flow: a night's five steps, each a task run of its own in the Prefect server's record.
 
 `python -m flows.nightly --help` says how to run it once or serve it every night; docs/every-night.md is for
 operators.
@@ -11,6 +11,7 @@ from pathlib import Path
 from prefect import flow
 from prefect.runtime import flow_run
 
+from flows.alerts import tell_of_alerts
 from flows.notices import record_control_totals, record_refused_rows, tell_of_failure
 from flows.steps import step, without_rows
 from usage_rating.night import Night
@@ -37,20 +38,28 @@ def publish(night: Night) -> NightReport:
 
 
 @step
-def notify(report: NightReport) -> None:
+def record(report: NightReport) -> None:
     """Leaves control totals and refused rows, as counts, in the server's record."""
     record_control_totals(report)
     record_refused_rows(report)
 
 
+@step
+def notify(output: Path, alert_block: str | None) -> None:
+    """Sends the alerts that nobody was told of yet, this run's and any that an earlier run left."""
+    tell_of_alerts(output, alert_block)
+
+
 @flow(name="nightly", persist_result=False, on_failure=[tell_of_failure], on_crashed=[tell_of_failure])
 @without_rows
 def nightly(
+    *,
     input: Path,  # noqa: A002  (operators meet it as --input)
     output: Path,
     as_of: date | None = None,
     settings_file: Path | None = None,
     notification_block: str | None = None,  # tell_of_failure reads it from the flow run
+    alert_block: str | None = None,
 ) -> NightReport:
     """Bills everything due as of a date and publishes it.
 
@@ -62,6 +71,8 @@ def nightly(
         settings_file: TOML with policies such as max_rejected
         notification_block: whom to tell of a failure: a notification block as `type/name`, such as
             `slack-webhook/billing`
+        alert_block: whom to tell of spending limits nearly or wholly reached and of credit that ran out: a
+            notification block as `type/name`, such as `mail/customer-care`; left out, nobody is told
     """
     settings = settings_from({"input": input, "output": output, "as_of": as_of}, settings_file)
     # Prefect's own date type stays on this side.
@@ -70,7 +81,8 @@ def nightly(
         ingest(night)
         rate(night)
         report = publish(night)
-    notify(report)
+    record(report)
+    notify(output, alert_block)
     return report
 
 

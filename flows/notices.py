@@ -12,7 +12,7 @@ from prefect.blocks.core import Block
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.utilities.urls import url_for
 
-from flows.steps import FaultOfOurs
+from flows.steps import FaultOfOurs, MessagesUnsent
 from usage_rating.errors import BadInput, OutputHeld
 from usage_rating.report import NightReport
 
@@ -62,20 +62,24 @@ def tell_of_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) 
 
 def _message(flow_run: FlowRun, state: State[Any]) -> list[str]:
     folders = f"input {flow_run.parameters.get('input')}, output {flow_run.parameters.get('output')}"
-    return [_in_words(state), folders, f"Flow run: {url_for(flow_run) or flow_run.id}"]
-
-
-def _in_words(state: State[Any]) -> str:
     if state.is_crashed():
-        return "The run's process ended without a word: killed, or out of memory."
-    match state.result(raise_on_failure=False):
+        what = "The run's process ended without a word: killed, or out of memory."
+    else:
+        what = _in_words(state.result(raise_on_failure=False))
+    return [what, folders, f"Flow run: {url_for(flow_run) or flow_run.id}"]
+
+
+def _in_words(fault: object) -> str:
+    match fault:
         case BadInput() as bad:
             return f"Bad input, {len(bad.faults)} fault(s), each named in the run's record. Nothing was published."
         case OutputHeld():
             return "Another run holds the output folder. Nothing was published."
-        case OSError() as fault:
-            kind = os.strerror(fault.errno) if fault.errno else type(fault).__qualname__
+        case OSError() as disk:
+            kind = os.strerror(disk.errno) if disk.errno else type(disk).__qualname__
             return f"I/O fault ({kind}); the run's record says where."
+        case MessagesUnsent() as unsent:
+            return str(unsent)
         case FaultOfOurs() as ours:
             return f"A fault of ours ({ours.kind}); the run's record says where."
         case other:

@@ -70,12 +70,37 @@ class FaultOfOurs(Exception):  # noqa: N818  (STYLE's word for it)
         )
 
 
+class MessagesUnsent(Exception):  # noqa: N818
+    """Messages about alerts did not go out. Says how many and why, never which: that is between us and the channel."""
+
+    def __init__(self, unsent: int, of: int, why: str, *, may_pass: bool) -> None:
+        super().__init__(unsent, of, why)
+        self.unsent = unsent
+        self.of = of
+        self.why = why
+        self.may_pass = may_pass
+
+    def __str__(self) -> str:
+        return (
+            f"Messages about alerts could not be sent, {self.unsent} of {self.of}: {self.why}.\n"
+            "The night is published. The next run sends what is left, and not again what was sent."
+        )
+
+
 def is_io_fault(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     """Tells Prefect whether a failed step is worth a retry: only faults of disk, mount or network are."""
-    fault = state.data
-    if isinstance(fault, TimeoutError | ConnectionError):
-        return True
-    return isinstance(fault, OSError) and fault.errno in PASSING_ERRNOS
+    return may_pass(state.data)
+
+
+def may_pass(fault: object) -> bool:
+    """Whether a fault of disk, mount, network or channel may be gone at a later try."""
+    match fault:
+        case MessagesUnsent():
+            return fault.may_pass
+        case TimeoutError() | ConnectionError():
+            return True
+        case _:
+            return isinstance(fault, OSError) and fault.errno in PASSING_ERRNOS
 
 
 def without_rows(function: Callable[P, R]) -> Callable[P, R]:
@@ -89,7 +114,7 @@ def without_rows(function: Callable[P, R]) -> Callable[P, R]:
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
-        except (BadInput, OutputHeld, OSError, FaultOfOurs):
+        except (BadInput, OutputHeld, OSError, FaultOfOurs, MessagesUnsent):
             raise
         except Exception as fault:
             raise FaultOfOurs(type(fault).__qualname__, _places(fault)) from None

@@ -13,6 +13,7 @@ from fractions import Fraction
 from functools import cache
 from importlib import resources
 from itertools import count, pairwise
+from math import ceil
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -441,8 +442,11 @@ class Reading(NamedTuple):
     listed: set[tuple[datetime, str, str]]
 
 
-def read_feeds(world: World) -> Reading:
-    """Reads every row; of a key and revision the first stands, the others repeat it or conflict with it."""
+def read_feeds(world: World, part_of: Callable[[Row], Any] = lambda _: None) -> Reading:
+    """Reads every row; of a key and revision the first stands, the others repeat it or conflict with it.
+
+    :param part_of: conflicts are looked for among the rows of one part, such as a cycle; all are one if left out
+    """
     reading = Reading({feed: [] for feed in FEEDS}, [], set())
     first: dict[tuple[Any, ...], Row] = {}
     for file in sorted(world.files, key=lambda file: (world.night_of(file), file)):
@@ -451,7 +455,7 @@ def read_feeds(world: World) -> Reading:
             values, reason = read_row(feed, written)
             row = Row(feed, file, row_number, values)
             if not reason:
-                stands = first.setdefault((feed, row.key, row.revision), row)
+                stands = first.setdefault((feed, row.key, row.revision, part_of(row)), row)
                 if stands is row:
                     reading.rows[feed].append(row)
                     continue
@@ -890,7 +894,7 @@ def judged_elsewhere(
 # ---- prices
 
 
-def price_of(price: Mapping[str, Any], quantity: int) -> Fraction:
+def price_of(price: Mapping[str, Any], quantity: int | Decimal) -> Fraction:
     """The exact price of a quantity above 0, before rounding."""
     units = Fraction(quantity)
     if "flat" in price:
@@ -898,9 +902,7 @@ def price_of(price: Mapping[str, Any], quantity: int) -> Fraction:
     if "per_unit" in price:
         return Fraction(price["per_unit"]) * units
     if "package" in price:
-        packages = 0
-        while packages * Fraction(price["package"]["size"]) < units:
-            packages += 1
+        packages = ceil(units / Fraction(price["package"]["size"]))
         return packages * Fraction(price["package"]["price"])
     return _graduated(price["graduated"], units) if "graduated" in price else _volume(price["volume"], units)
 

@@ -23,11 +23,13 @@ from typing import Any, TypeVar
 import pytest
 from ruamel.yaml import YAML
 
+from tests.mail_server import MailServer, mail_server
+from usage_rating.frames import frame
 from usage_rating.night import Night, run_night
 from usage_rating.settings import Settings
 
 ROOT = Path(__file__).parent.parent
-STEPS = ("ingest", "rate", "publish", "notify")
+STEPS = ("ingest", "rate", "publish", "record", "notify")
 ENDED = ("COMPLETED", "FAILED", "CRASHED")
 LONGEST_WAIT = 120  # seconds; a machine that is busy elsewhere still passes
 CUSTOMER = "Jane Roe of Leeds"
@@ -65,12 +67,59 @@ TOO_MANY_REJECTED = EXPORTS | {
     + f"S1,c1,{CUSTOMER},Standard,active\n" * 25
 }
 
+# Three subscriptions with something to tell: limits reached in part and wholly, credit that ran out.
+WITH_ALERTS = {
+    "rate_cards/apps.v1.yaml": """\
+rate_card: apps
+version: 1
+effective_from: 2024-01-01
+reason: First price list.
+currency: USD
+time_zone: UTC
+cycle: {every: 30 days, anchor: subscription_started}
+grace_days: 0
+payment_days: 0
+rounding: half_up
+settlement: invoice
+spending_limit: {default: "100.00", alert_at: ["0.9", "1"]}
+plans:
+  basic:
+    messages: {kind: usage, meter: messages, aggregation: sum, price: {per_unit: "1.00"}}
+""",
+    "rate_cards/orders.v1.yaml": """\
+rate_card: orders
+version: 1
+effective_from: 2024-01-01
+reason: First price list.
+currency: INR
+time_zone: Asia/Kolkata
+cycle: {every: 1 month, anchor: calendar}
+grace_days: 0
+payment_days: 0
+rounding: half_up
+settlement: prepaid_credits
+plans:
+  standard:
+    orders: {kind: usage, meter: orders, aggregation: sum, price: {per_unit: "3"}, minimum: {quantity: "200"}}
+""",
+    "accounts/a.csv": f"account_id,created_at,name\nA1,2024-01-05,{CUSTOMER}\nA2,2024-01-05,{CUSTOMER}\n",
+    "subscriptions/s.csv": "subscription_id,effective_at,account_id,rate_card,plan,event\n"
+    "sub-1,2024-01-15,A1,apps,basic,started\n"
+    "sub-2,2024-01-15,A1,apps,basic,started\n"
+    "sub-3,2024-01-15,A2,orders,standard,started\n",
+    "usage/u.csv": "subscription_id,event_id,meter,quantity,occurred_at\n"
+    "sub-1,event-1,messages,60,2024-01-17T10:00\n"
+    "sub-1,event-2,messages,35,2024-01-19T10:00\n"
+    "sub-1,event-3,messages,60,2024-01-19T12:30:00.5\n"
+    "sub-2,event-4,messages,95.5,2024-01-20T08:00\n",
+}
+
 # Runs the flow's own command in a process where steps of the night fail once each.
 WITH_A_FAULT = """\
-import errno, sys
+import errno, os, signal, sys
 from usage_rating.night import Night
 
-steps_to_fail, fault = sys.argv[1].split(","), sys.argv[2]
+steps_to_fail, fault = sys.argv[1].split(",") if sys.argv[1] else [], sys.argv[2]
 
 def make_faulty(step):
     whole = getattr(Night, step)
@@ -144,9 +193,9 @@ class Api:
         return found
 
     def run_into(self, output: Path) -> Any:
-        """The one flow run that was told to write this folder."""
-        runs = self.post("/flow_runs/filter", {})
-        (run,) = (run for run in runs if run["parameters"].get("output") == str(output))
+        """The last flow run that was told to write this folder."""
+        runs = self.post("/flow_runs/filter", {"sort": "START_TIME_ASC"})
+        *_, run = (run for run in runs if run["parameters"].get("output") == str(output))
         return run
 
     def end_of(self, flow_run_id: str) -> Any:
@@ -165,8 +214,21 @@ class Nights:
 
     api: Api
     folder: Path
+    env: dict[str, str]
+    stack: ExitStack
     messages: list[dict[str, str]]
+    mails: MailServer
+    webhook: str
     runs: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
+
+    def start(self, name: str, *arguments: str, source: str = "exports", output: str | None = None) -> None:
+        """Starts the flow's command, with what comes before its options as arguments."""
+        folders = ["--input", str(self.folder / source), "--output", str(self.folder / (output or name))]
+        self.start_other(name, *arguments, *folders, "--as-of", "2024-02-10", "--notify", self.webhook)
+
+    def start_other(self, name: str, *arguments: str) -> None:
+        """Starts any command of Python's, on the server's side of the network."""
+        self.runs[name] = self.stack.enter_context(running(list(arguments), self.env))
 
     def outcome_of(self, name: str) -> tuple[int, str, str]:
         """Waits for a run; gives exit code, what it printed, and what it complained of."""
@@ -257,14 +319,13 @@ def message_receiver() -> Iterator[tuple[str, list[dict[str, str]]]]:
         server.shutdown()
 
 
-def configure_webhook(api: Api, url: str) -> str:
+def configure_block(api: Api, kind: str, name: str, data: dict[str, Any]) -> str:
     """Stores a notification block on the server, as an operator does in its pages; gives its type and name."""
-    block_type = api.get("/block_types/slug/custom-webhook")["id"]
+    block_type = api.get(f"/block_types/slug/{kind}")["id"]
     schema, *_ = api.post("/block_schemas/filter", {"block_schemas": {"block_type_id": {"any_": [block_type]}}})
-    data = {"name": "billing", "url": url, "json_data": {"text": "{{subject}}\n{{body}}"}}
-    block = {"name": "billing", "data": data, "block_schema_id": schema["id"], "block_type_id": block_type}
+    block = {"name": name, "data": data, "block_schema_id": schema["id"], "block_type_id": block_type}
     api.post("/block_documents/", block)
-    return "custom-webhook/billing"
+    return f"{kind}/{name}"
 
 
 def lay_out(folder: Path, files: dict[str, str]) -> Path:
@@ -278,7 +339,8 @@ def lay_out(folder: Path, files: dict[str, str]) -> Path:
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nights]:
     folder = tmp_path_factory.mktemp("flow")
-    exports, too_many = lay_out(folder / "exports", EXPORTS), lay_out(folder / "too_many", TOO_MANY_REJECTED)
+    for name, files in {"exports": EXPORTS, "too_many": TOO_MANY_REJECTED, "with_alerts": WITH_ALERTS}.items():
+        lay_out(folder / name, files)
     env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {
         "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -290,23 +352,22 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nights]:
         api = stack.enter_context(prefect_server(env, folder / "server.log"))
         env["PREFECT_API_URL"] = f"http://127.0.0.1:{api.port}/api"
         url, messages = stack.enter_context(message_receiver())
-        block = configure_webhook(api, url)
-        nights = Nights(api, folder, messages)
+        told = {"name": "billing", "url": url, "json_data": {"text": "{{subject}}\n{{body}}"}}
+        webhook = configure_block(api, "custom-webhook", "billing", told)
+        nights = Nights(api, folder, env, stack, messages, stack.enter_context(mail_server()), webhook)
 
-        def run(name: str, *arguments: str, source: Path = exports) -> None:
-            folders = ["--input", str(source), "--output", str(folder / name)]
-            told = [*arguments, *folders, "--as-of", "2024-02-10", "--notify", block]
-            nights.runs[name] = stack.enter_context(running(told, env))
-
-        serve = ["-m", "flows.nightly", "--serve", "--input", str(exports), "--output", str(folder / "served")]
-        stack.enter_context(running(serve, env, folder / "serve.log"))
+        serve = ["--serve", "--input", str(folder / "exports"), "--output", str(folder / "served")]
+        stack.enter_context(running(["-m", "flows.nightly", *serve], env, folder / "serve.log"))
         io_fault, our_fault = "OSError(errno.EIO, 'planted')", f"ValueError('row: {CUSTOMER}')"
-        run("io_fault", "-c", WITH_A_FAULT, "ingest,rate,publish", io_fault)
-        run("our_fault", "-c", WITH_A_FAULT, "rate", our_fault)
-        run("bad_input", "-m", "flows.nightly", source=too_many)
-        stack.enter_context(Night(Settings(input=exports, output=folder / "held")))
-        run("held", "-m", "flows.nightly")
-        nights.runs["crash"] = stack.enter_context(running(["-c", TELL_OF_A_CRASH, block], env))
+        killed = "os.kill(os.getpid(), signal.SIGKILL)"
+        nights.start("io_fault", "-c", WITH_A_FAULT, "ingest,rate,publish", io_fault)
+        nights.start("killed", "-c", WITH_A_FAULT, "publish", killed, source="with_alerts", output="alerts")
+        nights.start("our_fault", "-c", WITH_A_FAULT, "rate", our_fault)
+        nights.start("bad_input", "-m", "flows.nightly", source="too_many")
+        stack.enter_context(Night(Settings(input=folder / "exports", output=folder / "held")))
+        nights.start("held", "-m", "flows.nightly")
+        nights.start_other("crash", "-c", TELL_OF_A_CRASH, webhook)
+        nights.start_other("mail_block", "-m", "prefect", "block", "register", "-m", "flows.mail")
         yield nights
 
 
@@ -343,13 +404,13 @@ def record_of(nights: Nights, flow_run: Any) -> str:
     return json.dumps([flow_run, tasks, artifacts, logs])
 
 
-def test_a_run_of_the_deployment_is_four_task_runs_and_two_artifacts(nights: Nights, deployment: Any) -> None:
+def test_a_run_of_the_deployment_is_five_task_runs_and_two_artifacts(nights: Nights, deployment: Any) -> None:
     due = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2024-03-02T03:00:00Z"}}
     run_id = nights.api.post(f"/deployments/{deployment['id']}/create_flow_run", {"state": due})["id"]
     flow_run = nights.api.end_of(run_id)
 
     assert flow_run["state_type"] == "COMPLETED", (nights.folder / "serve.log").read_text()
-    assert states_of(nights, flow_run, 4) == dict.fromkeys(STEPS, ("COMPLETED", 1))
+    assert states_of(nights, flow_run, 5) == dict.fromkeys(STEPS, ("COMPLETED", 1))
     artifacts = {a["key"]: a for a in nights.api.of_run("artifacts", run_id)}
     assert {a["type"] for a in artifacts.values()} == {"table"}
     assert {key: json.loads(a["data"]) for key, a in artifacts.items()} == {
@@ -388,7 +449,8 @@ def test_an_io_fault_in_each_step_is_retried_from_a_clean_start(nights: Nights) 
     assert "80.00" in printed
     flow_run = nights.api.run_into(nights.folder / "io_fault")
     assert flow_run["state_type"] == "COMPLETED"
-    assert states_of(nights, flow_run, 4) == dict.fromkeys(STEPS, ("COMPLETED", 2)) | {"notify": ("COMPLETED", 1)}
+    once, twice = ("COMPLETED", 1), ("COMPLETED", 2)
+    assert states_of(nights, flow_run, 5) == dict.fromkeys(STEPS, twice) | {"record": once, "notify": once}
     undisturbed = Settings(input=nights.folder / "exports", output=nights.folder / "clean", as_of=date(2024, 2, 10))
     run_night(undisturbed)
     assert published(nights.folder / "io_fault") == published(nights.folder / "clean")
@@ -438,3 +500,89 @@ def test_a_killed_run_is_told_by_the_process_that_serves_it(nights: Nights) -> N
     exit_code, _, complained = nights.outcome_of("crash")
     assert exit_code == 0, complained
     assert "killed" in nights.message_of("killed-night")
+
+
+@pytest.fixture(scope="module")
+def mail_block(nights: Nights) -> str:
+    """A block that mails to customer care."""
+    exit_code, _, complained = nights.outcome_of("mail_block")
+    assert exit_code == 0, complained
+    data = {
+        "host": "127.0.0.1",
+        "port": nights.mails.port,
+        "security": "none",
+        "sender": "billing@example.com",
+        "recipient": "care@example.com",
+    }
+    return configure_block(nights.api, "mail", "customer-care", data)
+
+
+def test_alerts_reach_people_once_though_the_run_was_killed_and_the_mail_server_ailed(
+    nights: Nights, mail_block: str
+) -> None:
+    def run(name: str) -> tuple[int, str, str]:
+        retried_soon = ["-c", WITH_A_FAULT, "", ""]
+        nights.start(name, *retried_soon, "--alert", mail_block, source="with_alerts", output="alerts")
+        return nights.outcome_of(name)
+
+    assert nights.outcome_of("killed")[0] == -signal.SIGKILL
+    assert len(frame(nights.folder / "alerts", "alerts")) == 4
+    assert not nights.mails.taken
+
+    # One mail is refused for good, one until the next try. Each try goes on to the others.
+    nights.mails.refusals |= {"sub-1": ["554 refused", "554 refused"], "sub-2": ["451 try again later"]}
+    exit_code, _, complained = run("after_the_kill")
+    assert exit_code == 1
+    assert "could not be sent, 1 of 2: SMTPDataError 554.\nThe night is published." in complained
+    assert [subject.split(":")[0] for subject in nights.mails.subjects()] == [
+        "Subscription sub-3",
+        "Subscription sub-2",
+    ]
+    flow_run = nights.api.run_into(nights.folder / "alerts")
+    assert flow_run["state_type"] == "FAILED"
+    assert states_of(nights, flow_run, 5) == dict.fromkeys(STEPS, ("COMPLETED", 1)) | {"notify": ("FAILED", 2)}
+    message, record = nights.message_of(flow_run["name"]), record_of(nights, flow_run)
+    assert "SMTPDataError 554" in message
+    assert "Encountered exception" in record  # the log has arrived
+    assert not [word for word in ("sub-", "event-", CUSTOMER) if word in complained + message + record]
+
+    exit_code, printed, complained = run("once_more")
+    assert (exit_code, complained) == (0, "")
+    assert "Nothing was published" in printed
+    assert nights.mails.subjects() == [
+        "Subscription sub-3: prepaid credit below 0",
+        "Subscription sub-2: 90 % of the spending limit reached",
+        "Subscription sub-1: 100 % of the spending limit reached",
+    ]
+    assert {mail["To"] for mail in nights.mails.taken} == {"care@example.com"}
+    assert [mail.get_content().replace("\r\n", "\n") for mail in nights.mails.taken] == [
+        """\
+Subscription sub-3
+
+Account A2, billing cycle from 2024-01-15: with this cycle's invoice the balance of the prepaid credit fell below 0.
+
+Found by billing run 000001.
+""",
+        """\
+Subscription sub-2
+
+Account A1, billing cycle from 2024-01-15: 90 % of the spending limit of 100 was reached on 2024-01-20 08:00:00 UTC, \
+by usage event event-4.
+
+Found by billing run 000001.
+""",
+        """\
+Subscription sub-1
+
+Account A1, billing cycle from 2024-01-15: 90 % of the spending limit of 100 was reached on 2024-01-19 10:00:00 UTC, \
+by usage event event-2.
+
+Account A1, billing cycle from 2024-01-15: 100 % of the spending limit of 100 was reached on \
+2024-01-19 12:30:00.500000 UTC, by usage event event-3.
+
+Found by billing run 000001.
+""",
+    ]
+    manual = (ROOT / "docs" / "every-night.md").read_text(encoding="utf-8")
+    shown = f"Subject: {nights.mails.subjects()[-1]} {nights.mails.taken[-1].get_content()}"
+    assert " ".join(shown.split()) in " ".join(manual.split())

@@ -551,12 +551,16 @@ def worlds(draw: Draw, *, troubles: bool = True, gaps: bool = False) -> tuple[Wo
 
 
 @st.composite
-def arriving_worlds(draw: Draw) -> tuple[World, list[date]]:
+def arriving_worlds(
+    draw: Draw, drawn: st.SearchStrategy[tuple[World, date]] | None = None
+) -> tuple[World, list[date]]:
     """A small world whose files come in over two or three runs, and the dates of the runs.
 
     Accounts and starts of subscriptions come first: what would move invoiced cycles is refused by other rules.
+
+    :param drawn: worlds and the dates to bill them up to; those of `worlds` if left out
     """
-    world, as_of = draw(worlds())
+    world, as_of = draw(worlds() if drawn is None else drawn)
     days = st.dates(as_of - timedelta(days=60), as_of - timedelta(days=1))
     runs = [*sorted(draw(st.sets(days, min_size=1, max_size=2))), as_of]
     files: dict[str, Sequence[Mapping[str, str | None]]] = {}
@@ -673,7 +677,9 @@ def yaml_of(value: Any, indent: int = 0) -> str:
         ]
         return "".join(lines)
     if isinstance(value, list):
-        return "".join(f"{pad}-\n{yaml_of(item, indent + 1)}" for item in value)
+        return "".join(
+            f"{pad}-\n{yaml_of(item, indent + 1)}" if is_block(item) else f"{pad}- {plain(item)}\n" for item in value
+        )
     raise AssertionError(f"not a block: {value!r}")
 
 

@@ -1,0 +1,183 @@
+"""Runs the product over a world with all rules, and says where it first differs from the oracle."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from tests import oracle, oracle_bill
+from tests.comparison import Rows, difference_of, rows_of, while_active
+from tests.oracle import World
+from tests.oracle_bill import Bill
+from tests.oracle_credit import Deduction, Ledger
+from tests.oracle_cycle import Line
+from tests.oracle_usage import Alert
+from tests.worlds import write_world
+from usage_rating.night import Night
+from usage_rating.report import NightReport
+from usage_rating.settings import Settings
+
+# Stage to the columns that the oracle works out, in the order of the work.
+STAGES = {
+    "billing_cycles": oracle.Cycle._fields,
+    "active_spans": oracle.ActiveSpan._fields,
+    "plan_spans": oracle.PlanSpan._fields,
+    "cart_changes": oracle.CartChange._fields,
+    "peaks": oracle.Peak._fields,
+    "usage_quantities": oracle_bill.Used._fields,
+    "minimums": oracle_bill.Minimum._fields,
+}
+PUBLISHED = {
+    "rejected_rows": oracle.Refused._fields,
+    "invoices": oracle_bill.Invoice._fields,
+    "invoice_lines": Line._fields,
+    "usage_history": oracle_bill.History._fields,
+    "alerts": (*Alert._fields, "kind", "account_id"),
+    "credit_ledger": (),
+}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One run: its report, the stages that can be compared, the published tables, and the output folder."""
+
+    report: NightReport
+    as_of: date
+    stages: Mapping[str, Rows]
+    published: Mapping[str, list[dict[str, Any]]]
+    output: Path
+
+
+def run(world: World, folder: Path, as_of: date) -> Ran:
+    """Writes the world under `folder` (what is not there yet) and runs one night over it."""
+    write_world(world, folder / "input")
+    settings = Settings(
+        input=folder / "input",
+        output=folder / "output",
+        as_of=as_of,
+        max_rejected=Decimal(1),
+        min_snapshot_share=world.min_snapshot_share,
+        threads=1,
+    )
+    with Night(settings) as night:
+        night.ingest()
+        night.rate()
+        stages = {name: rows_of(night.relation(name).to_pylist(), columns) for name, columns in STAGES.items()}
+        report = night.publish()
+    return Ran(report, as_of, stages, tables_in(settings.output), settings.output)
+
+
+def tables_in(output: Path) -> dict[str, list[dict[str, Any]]]:
+    """The published tables, as the views of billing.duckdb show them; each line also with what it is billed for."""
+    with duckdb.connect(str(output / "billing.duckdb"), read_only=True) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        tables = {table: connection.table(table).to_arrow_table().to_pylist() for table in PUBLISHED}
+    invoices = {invoice["invoice_id"]: invoice for invoice in tables["invoices"]}
+    for line in tables["invoice_lines"]:
+        invoice = invoices[line["invoice_id"]]
+        line |= {name: invoice[name] for name in ("subscription_id", "cycle_start")}
+        line["invoice_kind"] = invoice["kind"]
+    return tables
+
+
+def first_difference(ran: Ran, bill: Bill, *, with_stages: bool = True) -> str | None:
+    """The first stage or published table that is not as the oracle has it, and its rows; None: all are."""
+    known_until = {row[0]: row[4] for row in sorted(ran.stages["billing_cycles"])}
+    names = ["rejected_rows", *(STAGES if with_stages else ()), "invoices", "invoice_lines", "usage_history"]
+    for name in names:
+        rows = compared_rows(ran, name, known_until)
+        expected = Counter(tuple(row) for row in getattr(bill, name))
+        if name == "plan_spans":
+            expected = while_active(expected, ran.stages["active_spans"], known_until)
+        if difference := difference_of(rows, expected):
+            return f"{name}:\n{difference}"
+    if difference := clipped_difference(ran, bill) or limit_alert_difference(ran, bill):
+        return difference
+    return None
+
+
+def compared_rows(ran: Ran, name: str, known_until: Mapping[str, datetime]) -> Rows:
+    """The product's rows of a stage or table, without those that say nothing."""
+    if name == "plan_spans":
+        return while_active(ran.stages[name], ran.stages["active_spans"], known_until)
+    if name == "usage_quantities":  # of open cycles too, for their alerts; the oracle has those of invoices
+        billed = {
+            (row["subscription_id"], row["cycle_start"])
+            for row in ran.published["invoices"]
+            if row["kind"] == "cycle" and row["issued_as_of"] == ran.as_of
+        }
+        return Counter({row: n for row, n in ran.stages[name].items() if row[-1] and row[:2] in billed})
+    if name in STAGES:
+        return ran.stages[name]
+    return rows_of(ran.published[name], PUBLISHED[name])
+
+
+def limit_alert_difference(ran: Ran, bill: Bill) -> str:
+    """Where the alerts about spending limits differ."""
+    accounts = {row["subscription_id"]: row["account_id"] for row in ran.published["invoices"]}
+    actual = [row for row in ran.published["alerts"] if row["kind"] == "spending_limit"]
+    for row in actual:
+        assert row["account_id"] == accounts.get(row["subscription_id"], row["account_id"])
+    expected = Counter(tuple(alert) for alert in bill.alerts)
+    difference = difference_of(rows_of(actual, Alert._fields), expected)
+    return f"alerts:\n{difference}" if difference else ""
+
+
+def clipped_difference(ran: Ran, bill: Bill) -> str:
+    """Where what the limit took is not given back to the charges: to the cent together, each to about its own part."""
+    lines = [row for row in ran.published["invoice_lines"] if row["kind"] == "spending_limit"]
+    taken = {(row["subscription_id"], row["cycle_start"]): -row["amount"] for row in lines}
+    exact = {tuple(row[:4]): row.clipped for row in bill.clipped}
+    by_cycle: dict[tuple[str, date], list[dict[str, Any]]] = {}
+    for row in ran.published["usage_history"]:
+        by_cycle.setdefault((row["subscription_id"], row["cycle_start"]), []).append(row)
+    faults = []
+    for cycle, rows in sorted(by_cycle.items()):
+        given = sum((row["clipped"] or Decimal(0) for row in rows), Decimal(0))
+        if given != taken.get(cycle, Decimal(0)):
+            faults.append(f"  {cycle}: {given} given back of {taken.get(cycle, 0)}")
+        slack = Fraction(len(rows) + 1) * 3  # each charge's lines and parts are rounded on their own; JPY has no cents
+        for row in rows:
+            own = exact.get((*cycle, row["plan"], row["charge"]), Fraction(0))
+            if abs(Fraction(row["clipped"] or 0) - own) > slack:
+                faults.append(f"  {cycle} {row['plan']} {row['charge']}: {row['clipped']}, exactly {own}")
+    return "clipped:\n" + "\n".join(faults) if faults else ""
+
+
+# ---- the ledger
+
+
+def ledger_difference(ran: Ran, ledger: Ledger, bill: Bill) -> str | None:
+    """Posts a run's invoices and top-ups, and says where the product's ledger is not the same.
+
+    Invoices of one date follow by their ids, which only the product knows.
+    """
+    known = {entry.reference for entry in ledger.entries if entry.kind == "invoice"}
+    deductions = [
+        Deduction(
+            row["bill_to_account_id"],
+            row["currency"],
+            row["subscription_id"],
+            row["cycle_start"],
+            row["cycle_end"],
+            row["invoice_id"],
+            row["total"],
+        )
+        for row in ran.published["invoices"]
+        if row["rate_card"] in bill.prepaid_cards and row["invoice_id"] not in known
+    ]
+    ledger.post(ran.as_of, deductions, bill.topups)
+    rows = ran.published["credit_ledger"]
+    actual = rows_of(rows, ledger.entries[0]._fields) if ledger.entries else rows_of(rows, ["account_id"])
+    if difference := difference_of(actual, Counter(tuple(entry) for entry in ledger.entries)):
+        return f"credit_ledger:\n{difference}"
+    exhausted = [row for row in ran.published["alerts"] if row["kind"] == "credit_exhausted"]
+    expected = Counter(tuple(alert) for alert in ledger.exhausted)
+    difference = difference_of(rows_of(exhausted, ["subscription_id", "cycle_start"]), expected)
+    return f"alerts:\n{difference}" if difference else None

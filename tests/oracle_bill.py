@@ -1,0 +1,535 @@
+"""All rules together: what each run over a world should give (part of the oracle)."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import NamedTuple
+
+from tests.oracle import (
+    ActiveSpan,
+    CartChange,
+    Cycle,
+    Peak,
+    PlanSpan,
+    RateCard,
+    Reading,
+    Refused,
+    Row,
+    RunStops,
+    Subscription,
+    Timeline,
+    Verdict,
+    World,
+    cart_changes_of,
+    cart_feeds_of,
+    cycles_of,
+    judged,
+    newest_accounts,
+    price_of,
+    rate_cards_of,
+    read_feeds,
+    subscriptions_of,
+)
+from tests.oracle_credit import Prepaid, is_prepaid, prepaid_of
+from tests.oracle_cycle import ActiveCycle, Line, Terms, active_cycles_of
+from tests.oracle_fees import advance_lines, arrears_lines, one_off_lines, opening_lines, upgrade_lines
+from tests.oracle_usage import Alert, Counted, CycleUsage, Limits, reason_without_charge
+
+# ---- what comes out
+
+
+class Invoice(NamedTuple):
+    """One invoice, without its id and number."""
+
+    kind: str
+    account_id: str
+    bill_to_account_id: str
+    subscription_id: str
+    rate_card: str
+    rate_card_version: int
+    currency: str
+    cycle_start: date
+    cycle_end: date
+    issue_date: date
+    issued_as_of: date
+    due_date: date
+    total: Decimal
+
+
+class History(NamedTuple):
+    """One row of `usage_history`, but for what was clipped."""
+
+    subscription_id: str
+    cycle_start: date
+    cycle_end: date
+    plan: str
+    charge: str
+    quantity: Decimal
+    minimum: Decimal | None
+    shortfall: Decimal | None
+    peak_at: datetime | None
+    amount: Decimal
+
+
+class Clipped(NamedTuple):
+    """What the limit took from a charge, exactly; only where it took something."""
+
+    subscription_id: str
+    cycle_start: date
+    plan: str
+    charge: str
+    clipped: Fraction
+
+
+class Used(NamedTuple):
+    """One row of the stage `usage_quantities`, but those of quantity 0."""
+
+    subscription_id: str
+    cycle_start: date
+    plan: str
+    charge: str
+    quantity: Decimal
+
+
+class Minimum(NamedTuple):
+    """One row of the stage `minimums`."""
+
+    subscription_id: str
+    cycle_start: date
+    charge: str
+    plan: str
+    used: Decimal
+    minimum: Decimal
+    shortfall: Decimal
+
+
+@dataclass
+class Bill:
+    """Everything a run over a world should give, stage by stage, in the order of the work."""
+
+    rejected_rows: list[Refused] = field(default_factory=list)
+    billing_cycles: list[Cycle] = field(default_factory=list)
+    active_spans: list[ActiveSpan] = field(default_factory=list)
+    plan_spans: list[PlanSpan] = field(default_factory=list)
+    cart_changes: list[CartChange] = field(default_factory=list)
+    peaks: list[Peak] = field(default_factory=list)
+    usage_quantities: list[Used] = field(default_factory=list)
+    minimums: list[Minimum] = field(default_factory=list)
+    invoices: list[Invoice] = field(default_factory=list)
+    invoice_lines: list[Line] = field(default_factory=list)
+    usage_history: list[History] = field(default_factory=list)
+    clipped: list[Clipped] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
+    topups: list[tuple[Row, Prepaid]] = field(default_factory=list)
+    prepaid_cards: set[str] = field(default_factory=set)
+    limits_throughout: dict[tuple[str, date], Decimal] = field(default_factory=dict)
+
+
+@dataclass
+class Books:
+    """What earlier runs left behind: what they issued and reported, and the rows they held."""
+
+    issued: list[Cycle] = field(default_factory=list)
+    opened: set[str] = field(default_factory=set)
+    invoices: list[Invoice] = field(default_factory=list)
+    invoice_lines: list[Line] = field(default_factory=list)
+    usage_history: list[History] = field(default_factory=list)
+    clipped: list[Clipped] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
+    held: set[tuple[str, int]] = field(default_factory=set)
+
+    def close(self, bill: Bill) -> None:
+        """Takes a run in."""
+        billed = {(row.subscription_id, row.cycle_start) for row in bill.invoices if row.kind == "cycle"}
+        self.issued += [cycle for cycle in bill.billing_cycles if cycle[:2] in billed]
+        self.opened |= {row.subscription_id for row in bill.invoices if row.kind == "opening"}
+        self.invoices += bill.invoices
+        self.invoice_lines += bill.invoice_lines
+        self.usage_history += bill.usage_history
+        self.clipped += bill.clipped
+        self.alerts += bill.alerts
+        self.held = {(row.file, row.row_number) for row in bill.rejected_rows if row.status == "held"}
+
+    def knows(self, alert: Alert) -> bool:
+        """Whether an earlier run reported the threshold of this limit in this cycle."""
+        return any(alert[:4] == known[:4] for known in self.alerts)
+
+
+# ---- what becomes of the rows
+
+
+@dataclass
+class Judge:
+    """What becomes of the rows of usage, limits, one-off charges and top-ups."""
+
+    subscriptions: Mapping[str, Subscription]
+    timelines: Mapping[str, Timeline]
+    accounts: Mapping[str, Row]
+    as_of: date
+
+    def cycle_of(self, row: Row) -> Cycle | None:
+        """The cycle that a row about a subscription falls in; None: it lies before the first or has not begun yet."""
+        at = row.values[INSTANTS[row.feed]]
+        subscription = self.subscriptions.get(row.values["subscription_id"])
+        if subscription is None:
+            return None
+        cycle = next(cycle for cycle in cycles_of(subscription) if at < cycle.ends_at)
+        return cycle if cycle.starts_at <= at and cycle.cycle_start <= self.as_of else None
+
+    def usage(self, row: Row) -> str | None:
+        """Why a usage row is not counted."""
+        subscription = self.subscriptions.get(row.values["subscription_id"])
+        if subscription is None:
+            return "unknown_subscription"
+        if row.values["meter"] not in meters_ever(subscription.card):
+            return "unknown_meter"
+        if not self._is_active(row, row.values["occurred_at"]):
+            return "outside_subscription"
+        return "missing_value" if self.lacks_charge(row) == "missing_value" else None
+
+    def lacks_charge(self, row: Row) -> str | None:
+        """Why a usage row of an active subscription is not counted under the plan in force."""
+        charges = self._charges_at(row)
+        return None if charges is None else reason_without_charge(row, charges)
+
+    def one_off(self, row: Row) -> str | None:
+        """Why a purchase is not charged."""
+        subscription = self.subscriptions.get(row.values["subscription_id"])
+        if subscription is None:
+            return "unknown_subscription"
+        return None if self._is_active(row, row.values["purchased_at"]) else "outside_subscription"
+
+    def is_too_fine(self, row: Row) -> bool:
+        """Whether the amount of a purchase is finer than the currency of its subscription's card."""
+        subscription = self.subscriptions.get(row.values["subscription_id"])
+        if subscription is None or row.is_voided:
+            return False
+        return is_finer_than(row.values["amount"], subscription.card.versions[0]["currency"])
+
+    def topup(self, row: Row) -> str | None:
+        """Why a top-up is not posted."""
+        account = self.accounts.get(row.values["account_id"])
+        if account is None:
+            return "unknown_account"
+        return None if prepaid_of(account, self.subscriptions.values()) else "unknown_rate_card"
+
+    def limits(self, rows: Sequence[Row]) -> list[Verdict]:
+        """Spending limits in the order of agreement: each must be above the one in force just before."""
+        agreed: dict[str, Decimal] = {}
+
+        def misfit(row: Row) -> str | None:
+            own, amount = row.values["subscription_id"], row.values["limit_amount"]
+            if own not in self.subscriptions:
+                return "unknown_subscription"
+            in_force = agreed.get(own, self._default_at(row))
+            return "limit_not_raised" if in_force is not None and amount <= in_force else None
+
+        verdicts = []
+        for at in sorted({row.values["agreed_at"] for row in rows}):
+            verdicts.append(judged((row for row in rows if row.values["agreed_at"] == at), misfit))
+            agreed |= {row.values["subscription_id"]: row.values["limit_amount"] for row in verdicts[-1].standing}
+        return verdicts
+
+    def _default_at(self, row: Row) -> Decimal | None:
+        cycle = self.cycle_of(row)
+        if cycle is None:
+            return None
+        version = self._version_of(row, cycle)
+        default = version.get("spending_limit", {}).get("default") if version else None
+        return None if default is None else Decimal(default)
+
+    def _is_active(self, row: Row, instant: datetime) -> bool:
+        spans = self.timelines[row.values["subscription_id"]].active_spans()
+        return any(since <= instant and (until is None or instant < until) for _, since, until in spans)
+
+    def _charges_at(self, row: Row) -> Mapping[str, Terms] | None:
+        """The charges of the plan in force at a usage row, by its cycle's card version; None: no version says."""
+        cycle, at = self.cycle_of(row), row.values["occurred_at"]
+        if cycle is None:
+            return None
+        plan = [plan for since, plan in self.timelines[row.values["subscription_id"]].plans if since <= at][-1]
+        version = self._version_of(row, cycle)
+        return version["plans"].get(plan) if version else None
+
+    def _version_of(self, row: Row, cycle: Cycle) -> Terms | None:
+        try:
+            return self.subscriptions[row.values["subscription_id"]].card.version_on(cycle.cycle_start)
+        except RunStops:
+            return None
+
+
+def meters_ever(card: RateCard) -> set[str]:
+    """Every meter that any plan of any version counts, for a charge or for a minimum."""
+    charges = [terms for version in card.versions for plan in version["plans"].values() for terms in plan.values()]
+    return {terms["meter"] for terms in charges if "meter" in terms} | {
+        terms["minimum"]["meter"] for terms in charges if "meter" in terms.get("minimum", {})
+    }
+
+
+def is_finer_than(amount: Decimal, currency: str) -> bool:
+    """Whether an amount has more decimals than the currency."""
+    minor = {"JPY": 1, "USD": 100, "EUR": 100, "KWD": 1000}[currency]
+    return Fraction(amount) * minor % 1 != 0
+
+
+INSTANTS = {
+    "subscriptions": "effective_at",
+    "cart_events": "occurred_at",
+    "cart_snapshots": "snapshot_at",
+    "usage": "occurred_at",
+    "one_off_charges": "purchased_at",
+    "spending_limits": "agreed_at",
+}
+
+STATUS = {"unpriced": "unpriced", "bad_value": "rejected"}
+
+
+def late_rows(verdicts: Iterable[Verdict], books: Books, is_new: Callable[[Row], bool]) -> list[tuple[Row, str]]:
+    """Rows that say something of a cycle that was issued without them.
+
+    What is said of carts, plans, activity and limits lasts, so it is late for every issued cycle that ends after it.
+    """
+    late = []
+    for row in (row for verdict in verdicts for row in verdict.standing + verdict.voids):
+        if row.feed not in INSTANTS or not (is_new(row) or (row.file, row.row_number) in books.held):
+            continue
+        at = row.values[INSTANTS[row.feed]]
+        own = [cycle for cycle in books.issued if cycle.subscription_id == row.values["subscription_id"]]
+        if row.feed in ("usage", "one_off_charges"):
+            own = [cycle for cycle in own if cycle.starts_at <= at]
+        if any(at < cycle.ends_at for cycle in own):
+            late.append((row, "late"))
+    return late
+
+
+# ---- bills
+
+
+@dataclass
+class Biller:
+    """Bills one subscription, cycle by cycle."""
+
+    subscription: Subscription
+    timeline: Timeline
+    changes: Sequence[CartChange]
+    rows: Mapping[str, Sequence[Row]]
+    as_of: date
+    bill: Bill
+    books: Books
+
+    def run(self) -> None:
+        """Adds the subscription's cycles, its invoices that are due and not issued, and its open cycle's alerts."""
+        for cycle in cycles_of(self.subscription):
+            if cycle.cycle_start > self.as_of:
+                break
+            self.bill.billing_cycles.append(cycle)
+        active = active_cycles_of(self.subscription, self.timeline, self.as_of)
+        if active:
+            self._open(active[0])
+        by_start = {of.cycle.cycle_start: of for of in active}
+        by_end = {of.cycle.cycle_end: of for of in active}
+        for of in active:
+            if of.cycle.cycle_end > self.as_of:
+                self._watch(of)
+            elif self._is_due(of, of.cycle.cycle_end) and of.cycle not in self.books.issued:
+                before, after = by_end.get(of.cycle.cycle_start), by_start.get(of.cycle.cycle_end)
+                self._close(of, advance_lines(of, before, after, first=of is active[0]))
+
+    def _is_due(self, of: ActiveCycle, issue_date: date) -> bool:
+        return issue_date + timedelta(days=of.version["grace_days"]) <= self.as_of
+
+    def _open(self, first: ActiveCycle) -> None:
+        """The opening invoice, where the plan at the start has a fee in advance."""
+        try:
+            lines = opening_lines(first)
+        except RunStops:  # no version yet: the first cycle's own invoice stops the run
+            return
+        started_on = first.local_date(self.subscription.started_at)
+        if lines and self._is_due(first, started_on) and self.subscription.subscription_id not in self.books.opened:
+            self._invoice("opening", first, started_on, lines)
+
+    def _watch(self, of: ActiveCycle) -> None:
+        """The alerts of an open cycle."""
+        try:
+            alerts = self._usage(of).alerts()
+        except RunStops:  # not billed yet
+            return
+        self.bill.alerts += [alert for alert in alerts if not self.books.knows(alert)]
+
+    def _usage(self, of: ActiveCycle) -> CycleUsage:
+        agreed = [(row.values["agreed_at"], row.values["limit_amount"]) for row in self.rows["spending_limits"]]
+        return CycleUsage(of, self.rows["usage"], Limits(agreed))
+
+    def _close(self, of: ActiveCycle, advance: list[Line]) -> None:
+        """The invoice of a cycle that is over."""
+        usage = self._usage(of)
+        counted = usage.counted()
+        running = usage.under_limit()
+        metered = [line for item in counted for line in item.lines]
+        metered += usage.limit_line(running, metered)
+        self._note(of, counted)
+        own = of.subscription.subscription_id
+        limit = usage.limits.at_end(of)
+        if limit is not None and usage.limits.at(of.cycle.starts_at, of.version) is not None:
+            self.bill.limits_throughout[of.cycle[:2]] = limit
+        for item in counted:
+            clipped = running.clipped_of(item.plan, item.charge)
+            if clipped:
+                self.bill.clipped.append(Clipped(own, of.cycle.cycle_start, item.plan, item.charge, clipped))
+        lines = [*advance, *arrears_lines(of), *upgrade_lines(of), *self._peak_lines(of), *metered]
+        lines += one_off_lines(of, self.rows["one_off_charges"])
+        self._invoice("cycle", of, of.cycle.cycle_end, lines)
+
+    def _note(self, of: ActiveCycle, counted: Sequence[Counted]) -> None:
+        """The stages and the history of a cycle's usage charges."""
+        cycle = of.cycle
+        usage = self._usage(of)
+        for item in counted:
+            if item.quantity:
+                self.bill.usage_quantities.append(Used(*cycle[:2], item.plan, item.charge, item.quantity))
+            if item.minimum is not None and item.shortfall is not None:
+                used = usage.used(item.terms)
+                self.bill.minimums.append(
+                    Minimum(*cycle[:2], item.charge, item.plan, used, item.minimum, item.shortfall)
+                )
+            self.bill.usage_history.append(
+                History(
+                    *cycle[:3],
+                    item.plan,
+                    item.charge,
+                    item.quantity,
+                    item.minimum,
+                    item.shortfall,
+                    None,
+                    item.amount,
+                )
+            )
+
+    def _peak_lines(self, of: ActiveCycle) -> list[Line]:
+        peaks, lines, plan = self._peaks(of), [], of.plan_last
+        self.bill.peaks += peaks.values()
+        for name, terms in of.charges_of(plan).items():
+            if terms["kind"] != "peak":
+                continue
+            peak = peaks.get(terms["category"])
+            quantity = Decimal(peak.quantity if peak else 0)
+            amount = of.money(price_of(terms["price"], peak.quantity)) if peak else Decimal(0)
+            peak_at = peak.peak_at if peak else None
+            if peak:
+                unit_price = terms["price"].get("per_unit")
+                lines.append(of.line("peak", name, amount, quantity=quantity, unit_price=unit_price))
+            self.bill.usage_history.append(History(*of.cycle[:3], plan, name, quantity, None, None, peak_at, amount))
+        return lines
+
+    def _peaks(self, of: ActiveCycle) -> dict[str, Peak]:
+        peaks: dict[str, Peak] = {}
+        for start, end in of.segments:
+            inside = {change.changed_at for change in self.changes if start < change.changed_at < end}
+            for instant in sorted({start} | inside):
+                for category, quantity in self._active_carts(instant).items():
+                    if category not in peaks or quantity > peaks[category].quantity:
+                        peaks[category] = Peak(*of.cycle[:2], category, quantity, instant)
+        return peaks
+
+    def _active_carts(self, instant: datetime) -> dict[str, int]:
+        now = {change.cart_id: change.category_after for change in self.changes if change.changed_at <= instant}
+        categories = [category for category in now.values() if category is not None]
+        return {category: categories.count(category) for category in categories}
+
+    def _invoice(self, kind: str, of: ActiveCycle, issue_date: date, lines: list[Line]) -> None:
+        account, version = self.subscription.account.values, of.version
+        self.bill.invoice_lines += lines
+        self.bill.invoices.append(
+            Invoice(
+                kind,
+                account["account_id"],
+                account["master_account_id"] or account["account_id"],
+                self.subscription.subscription_id,
+                version["rate_card"],
+                version["version"],
+                version["currency"],
+                of.cycle.cycle_start,
+                of.cycle.cycle_end,
+                issue_date,
+                self.as_of,
+                of.cycle.cycle_end + timedelta(days=version["payment_days"]),
+                sum((line.amount for line in lines), Decimal(0)),
+            )
+        )
+
+
+def reading_of(world: World, judge: Judge) -> Reading:
+    """The feeds, with conflicts of usage and one-off rows looked for among the rows of one cycle."""
+    return read_feeds(world, lambda row: judge.cycle_of(row) if row.feed in ("usage", "one_off_charges") else None)
+
+
+def rate(world: World, as_of: date, books: Books | None = None, night: int = 0) -> Bill:
+    """Works out what one run over a world should give: its stages, what it issues, and every row refused so far.
+
+    :param books: what earlier runs left; None: nothing was run before
+    :param night: the number of this run, from 0; `world` holds the files that are there by then
+    :raises RunStops: the run should end with exit 2
+    """
+    books = books or Books()
+    reading = read_feeds(world)
+    accounts = newest_accounts(reading.rows["accounts"])
+    subscriptions, verdict = subscriptions_of(reading.rows["subscriptions"], accounts, rate_cards_of(world))
+    timelines = {own: Timeline(subscription) for own, subscription in subscriptions.items()}
+    for timeline in timelines.values():
+        timeline.replay()
+    judge = Judge(subscriptions, timelines, accounts, as_of)
+    reading = reading_of(world, judge)
+    carts, cart_verdicts = cart_feeds_of(reading, subscriptions, world.min_snapshot_share)
+    too_fine = [row for row in reading.rows["one_off_charges"] if judge.is_too_fine(row)]
+    purchases = [row for row in reading.rows["one_off_charges"] if row not in too_fine]
+    verdicts = {
+        "usage": [judged(reading.rows["usage"], judge.usage)],
+        "one_off_charges": [judged(purchases, judge.one_off)],
+        "spending_limits": judge.limits(reading.rows["spending_limits"]),
+        "credit_topups": [judged(reading.rows["credit_topups"], judge.topup)],
+    }
+    standing = {feed: [row for one in found for row in one.standing] for feed, found in verdicts.items()}
+    bill = Bill(cart_changes=cart_changes_of(carts))
+    for own, subscription in subscriptions.items():
+        bill.active_spans += timelines[own].active_spans()
+        bill.plan_spans += timelines[own].plan_spans()
+        changes = [change for change in bill.cart_changes if change.subscription_id == own]
+        rows = {
+            feed: [row for row in found if row.values.get("subscription_id") == own] for feed, found in standing.items()
+        }
+        Biller(subscription, timelines[own], changes, rows, as_of, bill, books).run()
+    cards = rate_cards_of(world)
+    bill.prepaid_cards = {name for name, card in cards.items() if is_prepaid(card)}
+    for row in standing["credit_topups"]:
+        prepaid = prepaid_of(accounts[row.values["account_id"]], subscriptions.values())
+        assert prepaid
+        bill.topups.append((row, prepaid))
+    every = [verdict, *cart_verdicts, *(one for found in verdicts.values() for one in found)]
+    listed = [held for one in every for held in one.held]
+    listed += [(row, "bad_value") for row in too_fine]
+    listed += [(row, "unpriced") for row in standing["usage"] if judge.lacks_charge(row) == "unpriced"]
+    listed += late_rows(every, books, lambda row: world.night_of(row.file) == night)
+    bill.rejected_rows = reading.refused + [row.refused(STATUS.get(why, "held"), why) for row, why in listed]
+    return bill
+
+
+def rate_nights(world: World, as_of: Sequence[date]) -> Iterator[tuple[World, Bill]]:
+    """Works out a sequence of runs: what is there in each, its stages, and all that is published after it."""
+    books = Books()
+    for night, day in enumerate(as_of):
+        there = world.until(night)
+        bill = rate(there, day, books, night)
+        books.close(bill)
+        yield (
+            there,
+            replace(
+                bill,
+                invoices=[*books.invoices],
+                invoice_lines=[*books.invoice_lines],
+                usage_history=[*books.usage_history],
+                clipped=[*books.clipped],
+                alerts=[*books.alerts],
+            ),
+        )

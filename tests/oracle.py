@@ -5,8 +5,8 @@ columns. A figure that the product and this file work out alike was derived twic
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -25,11 +25,21 @@ class World:
 
     `files` maps a path inside the folder (`cart_events/2024/a.csv.gz`) to its rows, each a column's name to
     its text (None: empty); the first row has number 1. `rate_cards` are the versions as SPEC writes them.
+    `nights` says of a file that was not there from the start in which run it came (the first is 0).
     """
 
     files: Mapping[str, Sequence[Mapping[str, str | None]]]
     rate_cards: Sequence[Mapping[str, Any]]
     min_snapshot_share: Decimal = Decimal("0.5")
+    nights: Mapping[str, int] = field(default_factory=dict)
+
+    def until(self, night: int) -> "World":
+        """The world as it is in a run: without the files that come later."""
+        return replace(self, files={file: rows for file, rows in self.files.items() if self.night_of(file) <= night})
+
+    def night_of(self, file: str) -> int:
+        """The run in which a file came."""
+        return self.nights.get(file, 0)
 
 
 class RunStops(Exception):  # noqa: N818
@@ -189,6 +199,17 @@ def first_instant(day: date, zone_name: str) -> datetime:
     while local_date(instant - timedelta(seconds=1), zone_name) >= day:
         instant -= timedelta(seconds=1)
     return instant
+
+
+def date_begun(instant: datetime, zone_name: str) -> date:
+    """The last date that has begun at an instant.
+
+    It is the date on the clock, but for the hour in which a clock that went back over midnight shows the date
+    before once more: a midnight that comes twice is the first, so the later date has begun.
+    """
+    shown = local_date(instant, zone_name)
+    following = shown + timedelta(days=1)
+    return following if first_instant(following, zone_name) <= instant else shown
 
 
 def months_later(day: date, months: int) -> date:
@@ -424,7 +445,7 @@ def read_feeds(world: World) -> Reading:
     """Reads every row; of a key and revision the first stands, the others repeat it or conflict with it."""
     reading = Reading({feed: [] for feed in FEEDS}, [], set())
     first: dict[tuple[Any, ...], Row] = {}
-    for file in sorted(world.files):
+    for file in sorted(world.files, key=lambda file: (world.night_of(file), file)):
         feed = file.split("/", maxsplit=1)[0]
         for row_number, written in enumerate(world.files[file], start=1):
             values, reason = read_row(feed, written)
@@ -443,27 +464,40 @@ def read_feeds(world: World) -> Reading:
     return reading
 
 
-def rows_that_count(
-    rows: Iterable[Row], reason_to_hold: Callable[[Row], str | None]
-) -> tuple[list[Row], list[tuple[Row, str]]]:
-    """Of each key the row of the highest revision that is not held, unless it is voided; and the held ones.
+class Verdict(NamedTuple):
+    """What becomes of rows: those that count, those that took their key out, and those held, with the reason."""
+
+    standing: list[Row]
+    voids: list[Row]
+    held: list[tuple[Row, str]]
+
+
+def judged(rows: Iterable[Row], reason_to_hold: Callable[[Row], str | None]) -> Verdict:
+    """Of each key the row of the highest revision that is not held counts, or takes the key out if it is voided.
 
     A voided row says nothing that could be held. What a standing revision supersedes is not looked at.
     """
     by_key: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         by_key.setdefault(row.key, []).append(row)
-    standing, held = [], []
+    verdict = Verdict([], [], [])
     for revisions in by_key.values():
         for row in sorted(revisions, key=lambda row: row.revision, reverse=True):
             reason = None if row.is_voided else reason_to_hold(row)
             if reason:
-                held.append((row, reason))
+                verdict.held.append((row, reason))
                 continue
-            if not row.is_voided:
-                standing.append(row)
+            (verdict.voids if row.is_voided else verdict.standing).append(row)
             break
-    return standing, held
+    return verdict
+
+
+def grouped(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Rows by their subscription."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.values["subscription_id"], []).append(row)
+    return groups
 
 
 def never(_: Row) -> None:
@@ -475,7 +509,7 @@ def never(_: Row) -> None:
 
 def newest_accounts(rows: Iterable[Row]) -> dict[str, Row]:
     """Of each account the row with the newest `updated_at`; one without it is the oldest."""
-    standing, _ = rows_that_count(rows, never)
+    standing = judged(rows, never).standing
     oldest = datetime(1, 1, 1, tzinfo=UTC)
     accounts: dict[str, Row] = {}
     for row in sorted(standing, key=lambda row: row.values["updated_at"] or oldest):
@@ -539,8 +573,8 @@ class Subscription:
 
 def subscriptions_of(
     rows: Sequence[Row], accounts: Mapping[str, Row], cards: Mapping[str, RateCard]
-) -> tuple[dict[str, Subscription], list[tuple[Row, str]]]:
-    """Every subscription with a `started` row that fits, and the rows that do not fit (yet)."""
+) -> tuple[dict[str, Subscription], Verdict]:
+    """Every subscription with a `started` row that fits, and what becomes of the rows."""
 
     def misfit(row: Row) -> str | None:
         if row.values["account_id"] not in accounts:
@@ -550,7 +584,7 @@ def subscriptions_of(
         return None if row.values["plan"] in cards[row.values["rate_card"]].plans else "unknown_plan"
 
     starts: dict[str, Row] = {}
-    for row in sorted(rows_that_count(rows, misfit)[0], key=lambda row: row.values["effective_at"]):
+    for row in sorted(judged(rows, misfit).standing, key=lambda row: row.values["effective_at"]):
         if row.values["event"] == "started":
             starts.setdefault(row.values["subscription_id"], row)
 
@@ -566,15 +600,15 @@ def subscriptions_of(
             return "unknown_rate_card"
         return None
 
-    standing, held = rows_that_count(rows, misfit_or_stray)
+    verdict = judged(rows, misfit_or_stray)
     subscriptions = {}
-    for subscription_id, start in starts.items():
-        own = [row for row in standing if row.values["subscription_id"] == subscription_id]
+    for subscription_id, own in grouped(verdict.standing).items():
         own.sort(key=lambda row: row.values["effective_at"])
-        assert own[0] is start
+        start = own[0]
+        assert start is starts[subscription_id]
         account, card = accounts[start.values["account_id"]], cards[start.values["rate_card"]]
         subscriptions[subscription_id] = Subscription(subscription_id, account, card, own)
-    return subscriptions, held
+    return subscriptions, verdict
 
 
 # ---- cycles
@@ -594,8 +628,8 @@ def cycle_starts(cycle: Mapping[str, str], anchor: date) -> Callable[[int], date
 def cycle_anchor(subscription: Subscription) -> date:
     """The local date that a subscription's cycles are counted from."""
     cycle = subscription.card.versions[0]["cycle"]
-    started = local_date(subscription.started_at, subscription.zone_name)
-    created = local_date(subscription.account.values["created_at"], subscription.zone_name)
+    started = date_begun(subscription.started_at, subscription.zone_name)
+    created = date_begun(subscription.account.values["created_at"], subscription.zone_name)
     if cycle["anchor"] == "account_created":
         return created
     if cycle["anchor"] == "calendar" and cycle.get("first_cycle_from") == "account_created":
@@ -638,12 +672,17 @@ def first_cycle_start(subscription: Subscription, instant: datetime) -> datetime
     raise AssertionError("cycles have no end")
 
 
-def version_at(subscription: Subscription, instant: datetime) -> Mapping[str, Any]:
-    """The rate card version that prices the cycle an instant lies in."""
+def plan_change_at(subscription: Subscription, instant: datetime) -> str:
+    """When a plan changes that is changed at an instant: as the card version of the cycle around it says."""
     for cycle in cycles_of(subscription):
         if instant < cycle.ends_at:
-            return subscription.card.version_on(cycle.cycle_start)
-    raise AssertionError("cycles have no end")
+            break
+    try:
+        version = subscription.card.version_on(cycle.cycle_start)
+    except RunStops:  # such a cycle has no price; whether that matters is for its invoice to say
+        return "immediately"
+    takes_effect: str = version.get("plan_change", {}).get("takes_effect", "immediately")
+    return takes_effect
 
 
 # ---- activity and plans
@@ -687,10 +726,7 @@ class Timeline:
         self.switches.append(at)
 
     def _effect_of(self, at: datetime, row: Row) -> datetime:
-        takes_effect = row.values["takes_effect"]
-        if takes_effect is None:
-            change = version_at(self.subscription, at).get("plan_change", {})
-            takes_effect = change.get("takes_effect", "immediately")
+        takes_effect = row.values["takes_effect"] or plan_change_at(self.subscription, at)
         return at if takes_effect == "immediately" else first_cycle_start(self.subscription, at)
 
     def _let_waiting_happen(self, *, until: datetime | None) -> None:
@@ -746,7 +782,7 @@ def category_of(row: Row) -> str | None:
 
 def incomplete_snapshots(reading: Reading, share: Decimal) -> tuple[set[datetime], set[datetime]]:
     """All snapshots, and those with too few active carts against the one before."""
-    standing, _ = rows_that_count(reading.rows["cart_snapshots"], never)
+    standing = judged(reading.rows["cart_snapshots"], never).standing
     size = {key[0]: 0 for key in reading.listed}
     for row in standing:
         at = row.values["snapshot_at"]
@@ -757,8 +793,8 @@ def incomplete_snapshots(reading: Reading, share: Decimal) -> tuple[set[datetime
 
 def cart_feeds_of(
     reading: Reading, subscriptions: Mapping[str, Subscription], share: Decimal
-) -> tuple[CartFeeds, list[tuple[Row, str]]]:
-    """The cart statements that count, and the rows that are held."""
+) -> tuple[CartFeeds, list[Verdict]]:
+    """The cart statements that count, and what becomes of the rows."""
     all_snapshots, incomplete = incomplete_snapshots(reading, share)
 
     def misfit(row: Row) -> str | None:
@@ -769,18 +805,18 @@ def cart_feeds_of(
             return "unknown_subscription"
         return None if row.values["category"] in subscription.card.priced("category") else "unknown_category"
 
-    events, held_events = rows_that_count(reading.rows["cart_events"], misfit)
-    rows, held_rows = rows_that_count(reading.rows["cart_snapshots"], misfit)
+    events = judged(reading.rows["cart_events"], misfit)
+    snapshots = judged(reading.rows["cart_snapshots"], misfit)
     feeds = CartFeeds({}, {at: {} for at in all_snapshots - incomplete}, set(reading.listed))
-    for row in events:
+    for row in events.standing:
         cart = (row.values["subscription_id"], row.values["cart_id"])
         feeds.events.setdefault(cart, {})[row.values["occurred_at"]] = category_of(row)
-    for row in rows:
+    for row in snapshots.standing:
         cart = (row.values["subscription_id"], row.values["cart_id"])
         feeds.snapshots[row.values["snapshot_at"]][cart] = category_of(row)
-    for row, _ in held_rows:
+    for row, _ in snapshots.held:
         feeds.listed.add(row.key)
-    return feeds, held_events + held_rows
+    return feeds, [events, snapshots]
 
 
 def cart_statements(cart: tuple[str, str], feeds: CartFeeds) -> list[tuple[datetime, str | None]]:
@@ -813,8 +849,8 @@ def cart_changes_of(feeds: CartFeeds) -> list[CartChange]:
 # ---- feeds whose charges come with later issues: what is held of them
 
 
-def held_limits(rows: Sequence[Row], subscriptions: Mapping[str, Subscription]) -> list[tuple[Row, str]]:
-    """Spending limits that are not above the highest one agreed before, taken in the order of agreement."""
+def judged_limits(rows: Sequence[Row], subscriptions: Mapping[str, Subscription]) -> list[Verdict]:
+    """Spending limits in the order of agreement: each must be above the highest one agreed before."""
     agreed: dict[str, Decimal] = {}
 
     def misfit(row: Row) -> str | None:
@@ -823,18 +859,17 @@ def held_limits(rows: Sequence[Row], subscriptions: Mapping[str, Subscription]) 
             return "unknown_subscription"
         return "limit_not_raised" if own in agreed and amount <= agreed[own] else None
 
-    held_rows = []
+    verdicts = []
     for at in sorted({row.values["agreed_at"] for row in rows}):
-        standing, held = rows_that_count((row for row in rows if row.values["agreed_at"] == at), misfit)
-        agreed |= {row.values["subscription_id"]: row.values["limit_amount"] for row in standing}
-        held_rows += held
-    return held_rows
+        verdicts.append(judged((row for row in rows if row.values["agreed_at"] == at), misfit))
+        agreed |= {row.values["subscription_id"]: row.values["limit_amount"] for row in verdicts[-1].standing}
+    return verdicts
 
 
-def held_elsewhere(
+def judged_elsewhere(
     reading: Reading, subscriptions: Mapping[str, Subscription], accounts: Mapping[str, Row], bill: Bill
-) -> list[tuple[Row, str]]:
-    """Rows of usage, limits, one-off charges and top-ups that do not fit (yet)."""
+) -> list[Verdict]:
+    """What becomes of the rows of usage, limits, one-off charges and top-ups."""
 
     def is_active(own: str, instant: datetime) -> bool:
         spans = [span for span in bill.active_spans if span.subscription_id == own]
@@ -853,10 +888,10 @@ def held_elsewhere(
         return None if row.values["account_id"] in accounts else "unknown_account"
 
     return [
-        *rows_that_count(reading.rows["usage"], misfit)[1],
-        *rows_that_count(reading.rows["one_off_charges"], misfit)[1],
-        *rows_that_count(reading.rows["credit_topups"], unpaid)[1],
-        *held_limits(reading.rows["spending_limits"], subscriptions),
+        judged(reading.rows["usage"], misfit),
+        judged(reading.rows["one_off_charges"], misfit),
+        judged(reading.rows["credit_topups"], unpaid),
+        *judged_limits(reading.rows["spending_limits"], subscriptions),
     ]
 
 
@@ -926,6 +961,7 @@ class Biller:
     changes: Sequence[CartChange]
     as_of: date
     bill: Bill
+    issued: Collection[Cycle] = ()
 
     def run(self) -> None:
         """Adds the subscription's cycles, and the invoices of those due that had an active instant."""
@@ -934,7 +970,7 @@ class Biller:
                 break
             self.bill.billing_cycles.append(cycle)
             segments = self._segments(cycle)
-            if segments and cycle.cycle_end <= self.as_of:
+            if segments and cycle.cycle_end <= self.as_of and cycle not in self.issued:
                 self._invoice(cycle, segments)
 
     def _segments(self, cycle: Cycle) -> list[tuple[datetime, datetime]]:
@@ -1034,24 +1070,96 @@ class Biller:
         return amount
 
 
-def rate(world: World, as_of: date) -> Bill:
-    """Works out what one run over a world, with nothing run before, should give.
+@dataclass
+class Books:
+    """What earlier runs left behind: the cycles they issued, their part of the bill, and the rows they held."""
 
+    issued: list[Cycle] = field(default_factory=list)
+    invoices: list[Invoice] = field(default_factory=list)
+    invoice_lines: list[Line] = field(default_factory=list)
+    usage_history: list[History] = field(default_factory=list)
+    held: set[tuple[str, int]] = field(default_factory=set)
+
+    def close(self, bill: Bill) -> None:
+        """Takes a run in."""
+        billed = {(invoice.subscription_id, invoice.cycle_start) for invoice in bill.invoices}
+        self.issued += [cycle for cycle in bill.billing_cycles if cycle[:2] in billed]
+        self.invoices += bill.invoices
+        self.invoice_lines += bill.invoice_lines
+        self.usage_history += bill.usage_history
+        self.held = {(row.file, row.row_number) for row in bill.rejected_rows if row.status == "held"}
+
+
+INSTANTS = {
+    "subscriptions": "effective_at",
+    "cart_events": "occurred_at",
+    "cart_snapshots": "snapshot_at",
+    "usage": "occurred_at",
+    "one_off_charges": "purchased_at",
+    "spending_limits": "agreed_at",
+}
+
+
+def late_rows(verdicts: Iterable[Verdict], books: Books, is_new: Callable[[Row], bool]) -> list[tuple[Row, str]]:
+    """Rows that say something of a cycle that was issued without them.
+
+    What is said of carts, plans, activity and limits lasts, so it is late for every issued cycle that ends after it.
+    """
+    late = []
+    for row in (row for verdict in verdicts for row in verdict.standing + verdict.voids):
+        if row.feed not in INSTANTS or not (is_new(row) or (row.file, row.row_number) in books.held):
+            continue
+        at = row.values[INSTANTS[row.feed]]
+        own = [cycle for cycle in books.issued if cycle.subscription_id == row.values["subscription_id"]]
+        if row.feed in ("usage", "one_off_charges"):
+            own = [cycle for cycle in own if cycle.starts_at <= at]
+        if any(at < cycle.ends_at for cycle in own):
+            late.append((row, "late"))
+    return late
+
+
+def rate(world: World, as_of: date, books: Books | None = None, night: int = 0) -> Bill:
+    """Works out what one run over a world should give: its stages, what it issues, and every row refused so far.
+
+    :param books: what earlier runs left; None: nothing was run before
+    :param night: the number of this run, from 0; `world` holds the files that are there by then
     :raises RunStops: the run should end with exit 2
     """
+    books = books or Books()
     reading = read_feeds(world)
-    cards = rate_cards_of(world)
     accounts = newest_accounts(reading.rows["accounts"])
-    subscriptions, held = subscriptions_of(reading.rows["subscriptions"], accounts, cards)
-    carts, held_carts = cart_feeds_of(reading, subscriptions, world.min_snapshot_share)
+    subscriptions, verdict = subscriptions_of(reading.rows["subscriptions"], accounts, rate_cards_of(world))
+    carts, cart_verdicts = cart_feeds_of(reading, subscriptions, world.min_snapshot_share)
     bill = Bill(cart_changes=cart_changes_of(carts))
+    changes: dict[str, list[CartChange]] = {own: [] for own in subscriptions}
+    for change in bill.cart_changes:
+        changes[change.subscription_id].append(change)
     for own, subscription in subscriptions.items():
         timeline = Timeline(subscription)
         timeline.replay()
         bill.active_spans += timeline.active_spans()
         bill.plan_spans += timeline.plan_spans()
-        changes = [change for change in bill.cart_changes if change.subscription_id == own]
-        Biller(subscription, timeline, changes, as_of, bill).run()
-    held += held_carts + held_elsewhere(reading, subscriptions, accounts, bill)
+        Biller(subscription, timeline, changes[own], as_of, bill, books.issued).run()
+    verdicts = [verdict, *cart_verdicts, *judged_elsewhere(reading, subscriptions, accounts, bill)]
+    held = [held for verdict in verdicts for held in verdict.held]
+    held += late_rows(verdicts, books, lambda row: world.night_of(row.file) == night)
     bill.rejected_rows = reading.refused + [row.refused("held", reason) for row, reason in held]
     return bill
+
+
+def rate_nights(world: World, as_of: Sequence[date]) -> Iterator[tuple[World, Bill]]:
+    """Works out a sequence of runs: what is there in each, its stages, and all that is published after it."""
+    books = Books()
+    for night, day in enumerate(as_of):
+        there = world.until(night)
+        bill = rate(there, day, books, night)
+        books.close(bill)
+        yield (
+            there,
+            replace(
+                bill,
+                invoices=[*books.invoices],
+                invoice_lines=[*books.invoice_lines],
+                usage_history=[*books.usage_history],
+            ),
+        )

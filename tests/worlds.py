@@ -7,9 +7,10 @@ either side of each, and the instants of other rows. Uniformly random ones would
 import gzip
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import cache
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ SCENES = [
     ("America/Sao_Paulo", date(2018, 2, 18)),  # back from midnight to 23:00
     ("America/St_Johns", date(2010, 11, 7)),  # back from 00:01 to 23:01, the date before
 ]
-LATER_EVENTS = ["plan_changed", "cancelled", "reactivated", "cancelled", "reactivated", "started"]
+LATER_EVENTS = ["plan_changed"] * 4 + ["cancelled", "reactivated"] * 2 + ["started"]
 CATEGORIES = ["Standard", "Premium", "EDI"]
 MINOR_UNITS = {"USD": 2, "JPY": 0, "KWD": 3}
 
@@ -121,19 +122,28 @@ def cycles(draw: Draw, pace: Pace) -> dict[str, str]:
     anchors = ["account_created", "subscription_started"]
     every = draw(st.sampled_from(pace.everies))
     if "month" in every:
-        anchors.append("calendar")
+        anchors += ["calendar", "calendar"]
     cycle = {"every": every, "anchor": draw(st.sampled_from(anchors))}
-    if cycle["anchor"] == "calendar" and draw(st.booleans()):
-        cycle["first_cycle_from"] = draw(st.sampled_from(["account_created", "subscription_started"]))
+    if cycle["anchor"] == "calendar" and draw(st.integers(0, 2)):
+        cycle["first_cycle_from"] = draw(
+            st.sampled_from(["subscription_started", "account_created", "account_created"])
+        )
     return cycle
 
 
 @st.composite
-def rate_cards(draw: Draw, name: str, zone_name: str, pace: Pace, days: Sequence[date]) -> list[dict[str, Any]]:
-    """One to three versions of a card; the first is old enough for every cycle."""
+def rate_cards(
+    draw: Draw, name: str, zone_name: str, pace: Pace, days: Sequence[date], *, gaps: bool
+) -> list[dict[str, Any]]:
+    """One to three versions of a card; the first is old enough for every cycle, and each has both plans.
+
+    With `gaps` some are not so: such a card does not price every cycle.
+    """
     currency = draw(st.sampled_from(sorted(MINOR_UNITS)))
     cycle = draw(cycles(pace))
     starts = [date(1999, 1, 1), *sorted(draw(st.sets(st.sampled_from(days), max_size=2)))]
+    if gaps and len(starts) > 1 and draw(st.integers(0, 9)) == 9:
+        starts.pop(0)
     versions = []
     for number, effective_from in enumerate(starts, start=1):
         version = {
@@ -153,6 +163,8 @@ def rate_cards(draw: Draw, name: str, zone_name: str, pace: Pace, days: Sequence
         if draw(st.booleans()):
             takes_effect = draw(st.sampled_from(["immediately", "next_cycle"]))
             version["plan_change"] = {"takes_effect": takes_effect, "minimum_difference": "1"}
+        if gaps and draw(st.integers(0, 19)) == 19:
+            del version["plans"]["plus"]
         versions.append(version)
     return versions
 
@@ -165,7 +177,8 @@ def either_side(instants: Sequence[datetime]) -> list[datetime]:
     return sorted({near for instant in instants for near in (instant - TICK, instant, instant + TICK)})
 
 
-def clock_change(zone_name: str, day: date) -> list[datetime]:
+@cache
+def clock_changes(zone_name: str, day: date) -> list[datetime]:
     """The instants around a date at which the zone's clocks change."""
     hours = [datetime.combine(day, time(), UTC) + timedelta(minutes=minute) for minute in range(-1080, 1080)]
     place = oracle.zone(zone_name)
@@ -232,7 +245,7 @@ class Sketch:
         """Starts of those dates (in the zone, in UTC) and clock changes, each with a microsecond around."""
         starts = [oracle.first_instant(day, zone) for day in self.days for zone in (self.zone_name, "UTC")]
         noon = datetime.combine(self.day, time(12), UTC)
-        return [*either_side([*starts, *clock_change(self.zone_name, self.day)]), noon]
+        return [*either_side([*starts, *clock_changes(self.zone_name, self.day)]), noon]
 
 
 def sketch_accounts(sketch: Sketch) -> None:
@@ -288,10 +301,13 @@ def sketch_subscription(sketch: Sketch, subscription_id: str) -> list[datetime]:
     edges = either_side(cycle_edges(sketch, row, started_at))
     middle = [edge + timedelta(hours=9) for edge in edges[1::3]]
     moments = [*edges, *middle, started_at - timedelta(days=1)]
-    for at in sorted(sketch.draw(st.sets(st.sampled_from([m for m in moments if m != started_at]), max_size=5))):
+    at_least = sketch.pick([0, 2, 4])
+    others = sorted(set(moments) - {started_at})
+    instants = st.sets(st.sampled_from(others), min_size=min(at_least, len(others)), max_size=6)
+    for at in sorted(sketch.draw(instants)):
         later = {**row, "effective_at": sketch.text(at), "plan": sketch.pick(["basic", "plus"])}
         later["event"] = sketch.pick(LATER_EVENTS)
-        later["takes_effect"] = sketch.pick([None, "immediately", "next_cycle"])
+        later["takes_effect"] = sketch.pick([None, "immediately", "next_cycle", "next_cycle"])
         sketch.rows["subscriptions"].append(later)
     return moments
 
@@ -493,20 +509,32 @@ def laid_out(sketch: Sketch) -> dict[str, list[Text]]:
         files |= {name: [] for name in names}
         for row in sketch.draw(st.permutations(rows)):
             files[sketch.pick(names)].append(row)
+        for name in names:
+            if sketch.chance(4):
+                files[name] = [otherwise(row) for row in files[name]]
     return files
 
 
+def otherwise(row: Text) -> Text:
+    """The row with its columns in another order, and one more that is none of ours."""
+    return {"exported by": "nobody", **dict(sorted(row.items(), reverse=True))}
+
+
 @st.composite
-def worlds(draw: Draw, *, troubles: bool = True) -> tuple[World, date]:
-    """A small world and a date to bill it up to; without `troubles` no row is wrong, repeated or replaced."""
+def worlds(draw: Draw, *, troubles: bool = True, gaps: bool = False) -> tuple[World, date]:
+    """A small world and a date to bill it up to.
+
+    :param troubles: some rows are wrong, repeated, replaced or taken out
+    :param gaps: some cycles may have no price, so that the run has to stop
+    """
     zone_name, day = draw(st.sampled_from(SCENES))
     feeds: dict[str, list[Text]] = {feed: [] for feed in FEEDS}
     sketch = Sketch(draw, zone_name, day, draw(st.sampled_from(PACES)), feeds, {}, {})
     for name in ["carts", "carts-2"][: draw(st.integers(1, 2))]:
-        sketch.cards[name] = draw(rate_cards(name, zone_name, sketch.pace, sketch.days))
+        sketch.cards[name] = draw(rate_cards(name, zone_name, sketch.pace, sketch.days, gaps=gaps))
     sketch_accounts(sketch)
     moments: set[datetime] = set()
-    subscription_ids = [f"S{number}" for number in range(1, draw(st.integers(1, 4)) + 1)]
+    subscription_ids = [f"S{number}" for number in range(1, draw(st.sampled_from([1, 2, 3, 4, 8])) + 1)]
     for subscription_id in subscription_ids:
         own = sketch_subscription(sketch, subscription_id)
         sketch_cart_events(sketch, subscription_id, own)
@@ -524,13 +552,36 @@ def worlds(draw: Draw, *, troubles: bool = True) -> tuple[World, date]:
     )
 
 
+@st.composite
+def arriving_worlds(draw: Draw) -> tuple[World, list[date]]:
+    """A small world whose files come in over two or three runs, and the dates of the runs.
+
+    Accounts and starts of subscriptions come first: what would move invoiced cycles is refused by other rules.
+    """
+    world, as_of = draw(worlds())
+    days = st.dates(as_of - timedelta(days=60), as_of - timedelta(days=1))
+    runs = [*sorted(draw(st.sets(days, min_size=1, max_size=2))), as_of]
+    files: dict[str, Sequence[Mapping[str, str | None]]] = {}
+    for name, rows in world.files.items():
+        later = [row for row in rows if row.get("event") != "started"] if name.startswith("subscriptions/") else []
+        if later:
+            files[f"subscriptions/later/{name.removeprefix('subscriptions/')}"] = later
+        files[name] = [row for row in rows if row not in later]
+    first = ("accounts/", "subscriptions/")
+    late = [name for name in files if not name.startswith(first) or name.startswith("subscriptions/later/")]
+    nights = {name: draw(st.integers(0, len(runs) - 1)) for name in late}
+    return replace(world, files=files, nights=nights), runs
+
+
 # ---- a world as an input folder
 
 
 def write_world(world: World, folder: Path) -> None:
-    """Writes the feeds' files and the rate cards under a folder."""
+    """Writes the feeds' files and the rate cards under a folder, but for those that are there already."""
     for name, rows in world.files.items():
         path = folder / name
+        if path.exists():
+            continue
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encoded(name, rows))
     for number, card in enumerate(world.rate_cards, start=1):
@@ -540,9 +591,9 @@ def write_world(world: World, folder: Path) -> None:
 
 
 def columns_of(name: str, rows: Sequence[Mapping[str, str | None]]) -> list[str]:
-    """The columns of a file: the feed's required ones, then whatever its rows hold."""
+    """The columns of a file: whatever its rows hold, and the feed's required ones."""
     feed = name.split("/", maxsplit=1)[0]
-    return list(dict.fromkeys([*FEEDS[feed][1], *(column for row in rows for column in row)]))
+    return list(dict.fromkeys([*(column for row in rows for column in row), *FEEDS[feed][1]]))
 
 
 def encoded(name: str, rows: Sequence[Mapping[str, str | None]]) -> bytes:
@@ -578,16 +629,36 @@ def parquet_of(name: str, rows: Sequence[Mapping[str, str | None]]) -> bytes:
     return data
 
 
+def naive(text: str) -> datetime | None:
+    """An instant in UTC without saying so."""
+    instant = oracle.read_instant(text)
+    return instant.replace(tzinfo=None) if instant else None
+
+
+def whole_id(text: str) -> int | None:
+    """An id that a database would keep as a number."""
+    return int(text) if text.isdecimal() and str(int(text)) == text else None
+
+
+READERS: dict[str, tuple[Callable[[str], Any], pa.DataType]] = {
+    "revision": (oracle.read_whole, pa.int64()),
+    "voided": (oracle.read_flag, pa.bool_()),
+    "cart_id": (whole_id, pa.int32()),
+    "quantity": (lambda text: float(text) if oracle.read_number(text) is not None else None, pa.float64()),
+    "amount": (oracle.read_number, pa.decimal128(38, 6)),
+    "limit_amount": (oracle.read_number, pa.decimal128(38, 6)),
+    "created_at": (oracle.read_instant, pa.timestamp("us", tz="America/New_York")),
+    "occurred_at": (oracle.read_instant, pa.timestamp("us", tz="UTC")),
+    "purchased_at": (oracle.read_instant, pa.timestamp("us", tz="UTC")),
+    "effective_at": (naive, pa.timestamp("us")),
+    "snapshot_at": (naive, pa.timestamp("ns")),
+}
+
+
 def typed(column: str, texts: Sequence[str | None]) -> pa.Array:
-    """A column as an export that knows its types would write it."""
-    readers: dict[str, tuple[Callable[[str], Any], pa.DataType]] = {
-        "revision": (oracle.read_whole, pa.int64()),
-        "voided": (oracle.read_flag, pa.bool_()),
-    }
-    if column.endswith("_at"):
-        readers[column] = (oracle.read_instant, pa.timestamp("us", tz="UTC"))
-    if column in readers:
-        reader, kind = readers[column]
+    """A column as an export that knows its types would write it, where every text in it allows that."""
+    if column in READERS:
+        reader, kind = READERS[column]
         values = [reader(text) if text else None for text in texts]
         if all(value is not None or not text for value, text in zip(values, texts, strict=True)):
             return pa.array(values, kind)

@@ -1,13 +1,13 @@
 -- 42_fees_due: every recurring fee of the invoices due now, in advance and in arrears, not rounded.
 --
--- in:    active_cycles, cycles_due, active_spans, invoices_due, charges
+-- in:    active_cycles, cycles_due, active_spans, invoices_due, charges, issued_cycles
 -- out:   invoice_id, cycle_start, charge | the fee's cycle, plan, card version, price, days and whole_days
 -- grain: one row per fee
 -- why:   a fee in advance stands on the invoice of the day its cycle starts: the opening invoice for the first cycle,
 --        the invoice of the cycle before for later ones. Where the subscription is not active at that instant, or no
---        invoice falls there, it stands on the cycle's own. A fee in arrears with on_cancel drop is not owed where it
---        was cancelled before the cycle's end and is not back by then. Only a calendar card's first cycle is shorter
---        than a whole one.
+--        invoice falls there any more, it stands on the cycle's own. A fee in arrears with on_cancel drop is not owed
+--        where it was cancelled before the cycle's end and is not back by then. Only a calendar card's first cycle is
+--        shorter than a whole one.
 with in_advance as (
     select
         cycles.subscription_id,
@@ -15,7 +15,9 @@ with in_advance as (
         case
             when cycles.is_first then cycles.cycle_start
             when
-                cycles.is_after_active_cycle and cycles.first_active_at = cycles.starts_at
+                cycles.is_after_active_cycle
+                and cycles.first_active_at = cycles.starts_at
+                and (issued.subscription_id is null or issued.fee_carried_for = cycles.cycle_start)
                 then cycles.cycle_start_before
             else cycles.cycle_start
         end as invoice_cycle_start,
@@ -27,6 +29,10 @@ with in_advance as (
         cycles.plan_first as plan,
         'advance' as bill
     from active_cycles as cycles
+    left join issued_cycles as issued
+        on
+            cycles.subscription_id = issued.subscription_id
+            and cycles.cycle_start_before = issued.cycle_start
 ),
 
 in_arrears as (

@@ -5,7 +5,7 @@
 -- grain: one row per step; billed is the running total after it, clipped what the limit took from this step
 -- why:   with S the sum of all steps so far and L the limit at each, what is clipped so far is the highest S - L so
 --        far, and never below 0: what was clipped before a raise stays clipped, what comes after counts on from the
---        old limit.
+--        old limit. What was billed before any limit was agreed stays billed: L is never below it.
 with summed as (
     select
         *,
@@ -18,11 +18,23 @@ with summed as (
     )
 ),
 
+unlimited as (
+    select
+        *,
+        coalesce(max(case when limit_amount is null then amount_so_far end) over steps_so_far, 0) as billed_unlimited
+    from summed
+    window steps_so_far as (
+        partition by subscription_id, cycle_start
+        order by instant, phase, event_id, charge_number, plan, charge
+        rows between unbounded preceding and current row
+    )
+),
+
 passed as (
     select
         *,
-        greatest(max(amount_so_far - limit_amount) over steps_so_far, 0) as clipped_so_far
-    from summed
+        greatest(max(amount_so_far - greatest(limit_amount, billed_unlimited)) over steps_so_far, 0) as clipped_so_far
+    from unlimited
     window steps_so_far as (
         partition by subscription_id, cycle_start
         order by instant, phase, event_id, charge_number, plan, charge

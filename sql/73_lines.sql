@@ -12,7 +12,7 @@ with fees as (
         fees_due.rate_card_version,
         1 as place,
         fees_due.charge_number,
-        fees_due.charge || ': fee ' || case fees_due.bill when 'advance' then 'in advance' else 'in arrears' end
+        fees_due.charge || case fees_due.bill when 'advance' then ', in advance' else ', in arrears' end
             as description,
         cast(1 as decimal(18, 6)) as quantity,
         case when fees_due.days = fees_due.whole_days then cast(fees_due.flat_price as decimal(28, 9)) end

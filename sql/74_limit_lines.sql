@@ -33,5 +33,5 @@ inner join usage_limited as limited
 inner join rounded_figures as figures
     on invoices.invoice_id = figures.invoice_id and figures.figure = 'limited'
 where
-    (limited.clipped > 0 or usage_lines.amount_of_lines > limited.limit_amount)
+    (limited.clipped > 0 or usage_lines.amount_of_lines > limited.amount_max)
     and figures.amount < usage_lines.amount_of_lines

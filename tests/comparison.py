@@ -88,11 +88,16 @@ def while_active(plan_spans: Rows, active_spans: Rows, known_until: Mapping[str,
     What plan a cancelled subscription is on decides nothing, nor does one after the cycle that holds `as_of`
     (`known_until`): a stage is free to say it or not.
     """
+    if any(since is None for _, _, since, _ in plan_spans):
+        return plan_spans  # a span that begins nowhere is wrong, and cannot be cut
+    activity: dict[str, list[ActiveSpan]] = {}
+    for span in active_spans:
+        activity.setdefault(span[0], []).append(ActiveSpan(*span))
     cut = sorted(
         (own, max(since, active.active_from), sooner(until, active.active_until, known_until[own]), plan)
         for own, plan, since, until in plan_spans
-        for active in (ActiveSpan(*span) for span in active_spans)
-        if active.subscription_id == own and own in known_until
+        for active in activity.get(own, [])
+        if own in known_until
     )
     joined: list[tuple[str, str, datetime, datetime]] = []
     for own, since, until, plan in cut:

@@ -496,6 +496,14 @@ def judged(rows: Iterable[Row], reason_to_hold: Callable[[Row], str | None]) -> 
     return verdict
 
 
+def grouped(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Rows by their subscription."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.values["subscription_id"], []).append(row)
+    return groups
+
+
 def never(_: Row) -> None:
     """No reason to hold a row."""
 
@@ -598,10 +606,10 @@ def subscriptions_of(
 
     verdict = judged(rows, misfit_or_stray)
     subscriptions = {}
-    for subscription_id, start in starts.items():
-        own = [row for row in verdict.standing if row.values["subscription_id"] == subscription_id]
+    for subscription_id, own in grouped(verdict.standing).items():
         own.sort(key=lambda row: row.values["effective_at"])
-        assert own[0] is start
+        start = own[0]
+        assert start is starts[subscription_id]
         account, card = accounts[start.values["account_id"]], cards[start.values["rate_card"]]
         subscriptions[subscription_id] = Subscription(subscription_id, account, card, own)
     return subscriptions, verdict
@@ -1125,13 +1133,15 @@ def rate(world: World, as_of: date, books: Books | None = None, night: int = 0) 
     subscriptions, verdict = subscriptions_of(reading.rows["subscriptions"], accounts, rate_cards_of(world))
     carts, cart_verdicts = cart_feeds_of(reading, subscriptions, world.min_snapshot_share)
     bill = Bill(cart_changes=cart_changes_of(carts))
+    changes: dict[str, list[CartChange]] = {own: [] for own in subscriptions}
+    for change in bill.cart_changes:
+        changes[change.subscription_id].append(change)
     for own, subscription in subscriptions.items():
         timeline = Timeline(subscription)
         timeline.replay()
         bill.active_spans += timeline.active_spans()
         bill.plan_spans += timeline.plan_spans()
-        changes = [change for change in bill.cart_changes if change.subscription_id == own]
-        Biller(subscription, timeline, changes, as_of, bill, books.issued).run()
+        Biller(subscription, timeline, changes[own], as_of, bill, books.issued).run()
     verdicts = [verdict, *cart_verdicts, *judged_elsewhere(reading, subscriptions, accounts, bill)]
     held = [held for verdict in verdicts for held in verdict.held]
     held += late_rows(verdicts, books, lambda row: world.night_of(row.file) == night)

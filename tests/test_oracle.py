@@ -140,6 +140,14 @@ def test_a_date_starts_at_the_first_instant_that_shows_it(zone_name: str, day: d
     assert oracle.first_instant(day, zone_name) == instant
 
 
+def test_a_date_that_has_begun_is_not_taken_back() -> None:
+    """St John's went back from 00:01 on 7 November 2010 to 23:01 on the 6th: 7 November began at its first midnight."""
+    again = datetime(2010, 11, 7, 2, 45, tzinfo=UTC)
+    assert oracle.local_date(again, "America/St_Johns") == date(2010, 11, 6)
+    assert oracle.date_begun(again, "America/St_Johns") == date(2010, 11, 7)
+    assert oracle.date_begun(datetime(2010, 11, 7, 2, 29, 59, tzinfo=UTC), "America/St_Johns") == date(2010, 11, 6)
+
+
 def test_months_are_counted_from_the_anchor_itself() -> None:
     """31 Jan, 29 Feb (2024 is a leap year), 31 Mar, 30 Apr; and backwards."""
     anchor = date(2024, 1, 31)

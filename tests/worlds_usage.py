@@ -7,6 +7,7 @@ quantities lie on the bounds of tiers and just past them; limits are small enoug
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import strategies as st
@@ -20,6 +21,8 @@ AGGREGATIONS = ["sum", "sum", "sum", "count", "count", "max", "latest", "unique"
 PACES = [Pace(("1 month", "2 months", "30 days", "30 days"), 110), Pace(("1 day", "3 days", "7 days"), 9)]
 QUANTITIES = ["1", "1", "2", "3", "0", "0.5", "1.5", "1.500001", "2.000001", "10", "7.25", "0.000001"]
 UNIT_PRICES = ["1", "0.5", "3", "3.5", "0.01", "0.005", "0.015", "0.333333333", "0", "12.345"]
+# A plan to its fees in minor units, so that most changes from basic to plus are upgrades.
+FEES = {"basic": (500, 0, 100, 1500), "plus": (1500, 599, 1499, 100)}
 
 
 @st.composite
@@ -86,14 +89,17 @@ def usage_charges(draw: Draw, currency: str) -> dict[str, Any]:
 
 
 @st.composite
-def plans(draw: Draw, currency: str, *, has_minimums: bool = True) -> dict[str, Any]:
-    """The charges of one plan, in a drawn order: usage, fees in advance and arrears, sometimes carts."""
+def plans(draw: Draw, currency: str, fees: Sequence[int]) -> dict[str, Any]:
+    """The charges of one plan, in a drawn order: usage, fees in advance and arrears, sometimes carts.
+
+    :param fees: what its fees may be, in minor units
+    """
     charges: dict[str, Any] = {}
     for number in range(1, draw(st.integers(1, 3)) + 1):
         charges[f"usage_{number}"] = draw(usage_charges(currency))
     for name in ("fee", "fee_2")[: draw(st.sampled_from([1, 0, 2]))]:
         charges[name] = {"kind": "recurring", "bill": draw(st.sampled_from(["advance", "advance", "arrears"]))}
-        charges[name]["price"] = {"flat": draw(money(currency, (500, 1500, 599, 0, 100)))}
+        charges[name]["price"] = {"flat": draw(money(currency, fees))}
         if charges[name]["bill"] == "arrears" and draw(st.booleans()):
             charges[name]["on_cancel"] = draw(st.sampled_from(["charge", "drop"]))
         if draw(st.booleans()):
@@ -124,7 +130,7 @@ def rate_cards(draw: Draw, name: str, sketch: Sketch, prepaid_in: str) -> list[d
             "payment_days": draw(st.sampled_from([0, 14])),
             "rounding": draw(st.sampled_from(["half_up", "half_even", "down", "up"])),
             "settlement": settlement,
-            "plans": {plan: draw(plans(currency)) for plan in ("basic", "plus")},
+            "plans": {plan: draw(plans(currency, fees)) for plan, fees in FEES.items()},
         }
         if draw(st.booleans()):
             takes_effect = draw(st.sampled_from(["immediately", "next_cycle"]))
@@ -146,9 +152,17 @@ def spending_limits(draw: Draw, currency: str) -> dict[str, Any]:
     return limit
 
 
+def hurry(sketch: Sketch, rows: Sequence[Text]) -> None:
+    """Makes some changes of plan take effect at once, to the other plan."""
+    for before, row in pairwise(rows):
+        if row["event"] == "plan_changed" and sketch.chance(2):
+            row["takes_effect"] = sketch.pick(["immediately", None])
+            row["plan"] = "plus" if before["plan"] == "basic" else "basic"
+
+
 def sketch_usage(sketch: Sketch, subscription_id: str, moments: Sequence[datetime]) -> None:
     """Rows of usage; the same event ids in any order of time."""
-    drawn = sketch.draw(st.lists(st.sampled_from(moments), min_size=sketch.pick([0, 4, 8]), max_size=14))
+    drawn = sketch.draw(st.lists(st.sampled_from(moments), min_size=sketch.pick([6, 0, 10]), max_size=16))
     for number, at in enumerate(drawn):
         sketch.rows["usage"].append(
             {
@@ -221,6 +235,7 @@ def usage_worlds(draw: Draw, *, troubles: bool = True) -> tuple[World, date]:
     for subscription_id in [f"S{number}" for number in range(1, draw(st.integers(1, 6)) + 1)]:
         own = worlds.sketch_subscription(sketch, subscription_id)
         changes = [row for row in sketch.rows["subscriptions"] if row["subscription_id"] == subscription_id]
+        hurry(sketch, changes)
         own_currency = sketch.cards[str(changes[0]["rate_card"])][0]["currency"]
         raises = sketch_limits(sketch, subscription_id, own, own_currency)
         switched = [oracle.read_instant(str(row["effective_at"])) for row in changes]
@@ -238,7 +253,7 @@ def usage_worlds(draw: Draw, *, troubles: bool = True) -> tuple[World, date]:
     world = World(worlds.laid_out(sketch), cards, Decimal(0))
     days = sorted({moment.date() for moment in moments})
     late = [days[-1] + timedelta(days=more) for more in (7, 6, 1, 0)]
-    return world, draw(st.sampled_from(late + days[len(days) // 2 :]))
+    return world, draw(st.sampled_from(late + 2 * days[len(days) // 3 :]))
 
 
 def add_troubles(sketch: Sketch) -> None:

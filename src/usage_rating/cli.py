@@ -123,10 +123,11 @@ def views(output: OutputFolder) -> None:
 
     Its views name absolute paths. Open it with `duckdb -readonly`, so that several people can.
     """
-    from usage_rating.store import Store  # noqa: PLC0415
+    from usage_rating.store import Store, private_files  # noqa: PLC0415
     from usage_rating.views import rewrite_views  # noqa: PLC0415
 
-    typer.echo(f"wrote {rewrite_views(output, list(Store(output).manifest().files))}")
+    with private_files():
+        typer.echo(f"wrote {rewrite_views(output, list(Store(output).manifest().files))}")
 
 
 @app.command()
@@ -158,7 +159,7 @@ def main() -> None:
     try:
         app()
     except BadInput as error:
-        print(f"{error}\nNothing was published.", file=sys.stderr)
+        print(f"{error}\nNothing was {'published' if 'run' in sys.argv[:2] else 'written'}.", file=sys.stderr)
         sys.exit(2)
     except OutputHeld as error:
         print(error, file=sys.stderr)

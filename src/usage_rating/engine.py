@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 
+from usage_rating.errors import BadInput
 from usage_rating.settings import Settings
 
 
@@ -39,9 +40,12 @@ def disk_faults_as_os_errors() -> Iterator[None]:
     """Lets the engine's disk faults out as what they are, so that a caller can tell a full disk from bad input.
 
     :raises OSError: the engine could not read or write a file
+    :raises BadInput: the memory it may use does not suffice
     """
     try:
         yield
+    except duckdb.OutOfMemoryException as error:
+        raise BadInput(["--memory-limit: too little for this input. Give more, or leave it out."]) from error
     except duckdb.IOException as error:
         is_full = "No space left" in str(error)
         raise OSError(errno.ENOSPC if is_full else errno.EIO, str(error)) from error

@@ -11,11 +11,15 @@ import duckdb
 from iso4217 import Currency
 
 from usage_rating.errors import BadInput
-from usage_rating.store import Store, hash_of
+from usage_rating.store import Store, hash_of, private_files
 from usage_rating.tables import TABLES
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 FORMATS = ("csv",)
+TOTALS = [
+    *("currency", "rate_card", "kind", "invoices", "lines", "total"),
+    *("sha256_of_invoices", "sha256_of_invoice_lines"),
+]
 
 
 def export_month(output: Path, month: str, to: Path, format: str) -> list[Path]:  # noqa: A002
@@ -55,17 +59,22 @@ def write_bills(invoices: duckdb.DuckDBPyRelation, lines: duckdb.DuckDBPyRelatio
         for line in _rows(lines, "invoice_lines")
         if line["invoice_id"] in currencies
     ]
+    tables = [
+        ("invoices", list(TABLES["invoices"].columns), bills),
+        ("invoice_lines", [*TABLES["invoice_lines"].columns, "currency"], items),
+    ]
     try:
-        to.mkdir(parents=True, exist_ok=True)
-        files = [_write(to / "invoices.csv", bills), _write(to / "invoice_lines.csv", items)]
-        files.append(_write(to / "control_totals.csv", _control_totals(bills, items, files)))
+        with private_files():
+            to.mkdir(parents=True, exist_ok=True)
+            files = [_write(to / f"{name}.csv", headings, rows) for name, headings, rows in tables]
+            files.append(_write(to / "control_totals.csv", TOTALS, _control_totals(bills, items, files)))
     except OSError as error:
         raise BadInput([f"{to}: cannot be written: {error.strerror}."]) from None
     return files
 
 
 def _first_of(month: str) -> date:
-    if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", month):
+    if not re.fullmatch(r"[1-9][0-9]{3}-(0[1-9]|1[0-2])", month) or month >= "9999-12":
         raise BadInput([f"--month {month}: not a month such as 2024-03."])
     return date.fromisoformat(f"{month}-01")
 
@@ -104,9 +113,7 @@ def _control_totals(
     ]
 
 
-def _write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    table = TABLES.get(path.stem)
-    headings = list(rows[0]) if rows else list(table.columns if table else ())
+def _write(path: Path, headings: list[str], rows: list[dict[str, Any]]) -> Path:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\r\n")
         writer.writerow(headings)

@@ -279,11 +279,19 @@ def _check_columns(file: InputFile, header: tuple[str, ...]) -> None:
     missing = [name for name in feed.required_columns if name not in header]
     twice = [column.name for column in feed.columns if header.count(column.name) > 1]
     faults = [
-        *(f"{file.name}: lacks the required column {name}. It has {', '.join(header)}." for name in missing),
+        *(f"{file.name}: lacks the required column {name}. It has {_known_of(header)}." for name in missing),
         *(f"{file.name}: has the column {name} more than once." for name in twice),
     ]
     if faults:
         raise BadInput(faults)
+
+
+def _known_of(header: tuple[str, ...]) -> str:
+    """The header's names as far as some feed knows them: without a header, the first line is a customer's row."""
+    known = {column.name for feed in FEEDS.values() for column in feed.columns}
+    shown = [name for name in header if name.strip().lower() in known]
+    others = len(header) - len(shown)
+    return ", ".join([*shown, *([f"{others} columns of no feed"] if others else [])])
 
 
 def _listed(feed: Feed) -> str:

@@ -5,7 +5,6 @@ from functools import cache
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
 
 from usage_rating.intake import KEPT, Intake, empty
 from usage_rating.sql_files import SQL_FOLDER
@@ -45,7 +44,7 @@ def publish(engine: duckdb.DuckDBPyConnection, store: Store, before: Manifest, i
         rate_cards={f"{file.card.rate_card} v{file.card.version}": file.sha256 for file in intake.cards},
         files=before.files | _hashes(staged, written),
     )
-    run_row = engine.from_arrow(pa.Table.from_pylist([_run_row(manifest, intake, as_of)]))
+    run_row = _run_row(engine, manifest, intake, as_of)
     written = [_write_table(staged, TABLES["runs"], run_row, run_number)]
     manifest = Manifest(**vars(manifest) | {"files": manifest.files | _hashes(staged, written)})
     store.commit(staged, manifest)
@@ -91,9 +90,11 @@ def _records(intake: Intake, run_number: int) -> list[InputRecord]:
     ]
 
 
-def _run_row(manifest: Manifest, intake: Intake, as_of: date) -> dict[str, object]:
+def _run_row(
+    engine: duckdb.DuckDBPyConnection, manifest: Manifest, intake: Intake, as_of: date
+) -> duckdb.DuckDBPyRelation:
     published = (f"{name} {sha256}" for name, sha256 in manifest.files.items() if not name.startswith("kept/"))
-    return {
+    row = {
         "run_id": manifest.run_id,
         "as_of": as_of,
         "input_files_hash": hash_of_text(*sorted(f"{f.file.name} {f.sha256}" for f in intake.files)),
@@ -101,6 +102,7 @@ def _run_row(manifest: Manifest, intake: Intake, as_of: date) -> dict[str, objec
         "code_hash": code_hash(),
         "tables_hash": hash_of_text(*sorted(published)),
     }
+    return engine.sql(f"select {', '.join(f'${name} as {name}' for name in row)}", params=row)
 
 
 def _hashes(staged: Path, written: list[Path | None]) -> dict[str, str]:

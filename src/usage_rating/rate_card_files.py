@@ -23,6 +23,7 @@ WORDS = {
     "model_type": "expected keys and their values",
     "model_attributes_type": "expected keys and their values",
     "list_type": "expected a list",
+    "invalid_key": "a key is not text; put it in quotes",
     "string_type": "expected text; put it in quotes",
     "int_type": "expected a whole number",
     "too_short": "is empty",
@@ -107,10 +108,9 @@ def _lines(node: Node, place: Place) -> Iterator[tuple[Place, int]]:
     yield place, node.start_mark.line + 1
     if isinstance(node, MappingNode):
         for key, value in node.value:
-            yield (*place, key.value), key.start_mark.line + 1
-            yield from (
-                (inner, line) for inner, line in _lines(value, (*place, key.value)) if inner != (*place, key.value)
-            )
+            inside = (*place, key.value if isinstance(key.value, str) else "")
+            yield inside, key.start_mark.line + 1
+            yield from ((inner, line) for inner, line in _lines(value, inside) if inner != inside)
     elif isinstance(node, SequenceNode):
         for number, item in enumerate(node.value):
             yield from _lines(item, (*place, number))

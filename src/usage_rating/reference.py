@@ -8,22 +8,22 @@ from itertools import pairwise
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from usage_rating import time_zones
 from usage_rating.rate_card_files import CardFile
 from usage_rating.rate_cards import Charge, PeakCharge, Price, RateCard, RecurringCharge, UsageCharge
 
 EXACT = Context(prec=60)  # of Decimal arithmetic; its usual 28 digits would round a large price
-EXACT_AMOUNT = pa.decimal128(38, 15)
-QUANTITY = pa.decimal128(18, 6)
-SHARE = pa.decimal128(8, 6)
-UNIT_PRICE = pa.decimal128(19, 9)
-AMOUNT = pa.decimal128(20, 4)
-SHORT = pa.int32()
-TEXT = pa.string()
-DATE = pa.date32()
-INSTANT = pa.timestamp("us", tz="UTC")
+EXACT_AMOUNT = "decimal(38, 15)"
+QUANTITY = "decimal(18, 6)"
+SHARE = "decimal(8, 6)"
+UNIT_PRICE = "decimal(19, 9)"
+AMOUNT = "decimal(20, 4)"
+SHORT = "integer"
+FLAG = "boolean"
+TEXT = "varchar"
+DATE = "date"
+INSTANT = "timestamptz"
 VERSION_KEY = {"rate_card": TEXT, "rate_card_version": SHORT}
 
 SCHEMAS = {
@@ -59,12 +59,12 @@ SCHEMAS = {
         "aggregation": TEXT,
         "bill": TEXT,
         "on_cancel": TEXT,
-        "is_prorated": pa.bool_(),
+        "is_prorated": FLAG,
         "flat_price": AMOUNT,
         "cap": AMOUNT,
         "minimum_quantity": QUANTITY,
         "minimum_meter": TEXT,
-        "is_minimum_prorated": pa.bool_(),
+        "is_minimum_prorated": FLAG,
         "minimum_daily_decimals": SHORT,
         "price_form": TEXT,
         "unit_price": UNIT_PRICE,
@@ -214,14 +214,13 @@ def load_calendar(engine: duckdb.DuckDBPyConnection, first_dates: dict[str, date
 
     :param first_dates: time zone to the earliest local date that any of its accounts needs
     """
-    midnights = [
-        (zone, day, instant)
-        for zone, first in sorted(first_dates.items())
-        for day, instant in time_zones.midnights(zone, first, last)
-    ]
-    columns = list(zip(*midnights, strict=True)) or [(), (), ()]
-    schema = pa.schema(list(SCHEMAS["midnights"].items()))
-    _create(engine, "midnights", pa.table([pa.array(c, t) for c, t in zip(columns, schema.types, strict=True)], schema))
+    _create(engine, "midnights")
+    for zone, first in sorted(first_dates.items()):
+        days, instants = zip(*time_zones.midnights(zone, first, last), strict=True)
+        engine.execute(
+            "insert into midnights select $zone, unnest($days), unnest($instants)",
+            {"zone": zone, "days": list(days), "instants": list(instants)},
+        )
     _load(engine, "months", _months(min(first_dates.values(), default=last), last))
 
 
@@ -236,10 +235,16 @@ def _months(first: date, last: date) -> list[dict[str, Any]]:
 
 
 def _load(engine: duckdb.DuckDBPyConnection, name: str, rows: list[dict[str, Any]]) -> None:
-    _create(engine, name, pa.Table.from_pylist(rows, pa.schema(list(SCHEMAS[name].items()))))
+    columns = _create(engine, name)
+    if rows:
+        places = ", ".join("?" for _ in columns)
+        engine.executemany(
+            f"insert into {name} values ({places})", [[row.get(column) for column in columns] for row in rows]
+        )
 
 
-def _create(engine: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
-    engine.register("loading", table)
-    engine.execute(f"create or replace table {name} as from loading")
-    engine.unregister("loading")
+def _create(engine: duckdb.DuckDBPyConnection, name: str) -> list[str]:
+    """Makes an empty relation; gives its columns."""
+    columns = SCHEMAS[name]
+    engine.execute(f"create or replace table {name} ({', '.join(f'{c} {kind}' for c, kind in columns.items())})")
+    return list(columns)

@@ -52,6 +52,7 @@ class Alert:
     limit_amount: Decimal | None
     reached_at: datetime | None
     event_id: str | None
+    currency: str
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class Store:
         :raises OutputHeld: another run is at work
         :raises BadInput: the folder cannot be used
         """
-        with _private_files(), self._locked():
+        with private_files(), self._locked():
             self._clear()
             yield
             self._clear()
@@ -131,12 +131,12 @@ class Store:
             lock.release()
 
     def _clear(self) -> None:
-        shutil.rmtree(self.work, ignore_errors=True)
-        self.work.mkdir()
         committed = self.manifest().run_number
         for night in self.nights.glob("[0-9]*"):
             if int(night.name) > committed or int(night.name) <= committed - NIGHTS_KEPT:
                 shutil.rmtree(night)
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir()
 
     def manifest(self) -> Manifest:
         """The last committed night's manifest, or an empty one before the first.
@@ -145,11 +145,25 @@ class Store:
         """
         path = self.current / "manifest.json"
         if not path.exists():
-            if self.current.is_symlink():
-                raise BadInput([f"{path}: is missing, so what was published is unknown. Restore it from a backup."])
+            self._refuse_lost_nights()
             return Manifest()
-        said = json.loads(path.read_text(encoding="utf-8"))
-        return Manifest(**said | {"inputs": tuple(InputRecord(**record) for record in said["inputs"])})
+        try:
+            said = json.loads(path.read_text(encoding="utf-8"))
+            return Manifest(**said | {"inputs": tuple(InputRecord(**record) for record in said["inputs"])})
+        except (ValueError, TypeError, KeyError):
+            raise BadInput([f"{path}: is damaged. Restore the output folder from a backup."]) from None
+
+    def _refuse_lost_nights(self) -> None:
+        """Without a link to the last night its history would be billed anew: only a first commit cut short has none."""
+        nights = sorted(night.name for night in self.nights.glob("[0-9]*"))
+        is_cut_short = (self.work / "current").is_symlink()
+        if self.current.is_symlink() or (nights and not is_cut_short):
+            raise BadInput(
+                [
+                    f"{self.current}: the link to the last night is missing or leads nowhere, so what was issued is "
+                    f"unknown. Link it to nights/{nights[-1] if nights else '...'} if that is whole, or restore it."
+                ]
+            )
 
     def files(self, folder: str) -> list[Path]:
         """The last night's files in one of its folders, found unchanged since they were written.
@@ -186,6 +200,9 @@ class Store:
         """Makes the staged folder the current night. Replacing one link is the moment from which it counts."""
         (staged / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
         night = self.nights / manifest.run_id
+        upcoming = self.work / "current"
+        upcoming.unlink(missing_ok=True)
+        upcoming.symlink_to(Path("nights") / manifest.run_id)
         shutil.rmtree(night, ignore_errors=True)
         staged.rename(night)
         write_views(night.resolve(), night / "billing.duckdb", list(manifest.files))
@@ -195,14 +212,12 @@ class Store:
             link = self.output / table
             if not link.is_symlink():
                 link.symlink_to(Path("current") / table)
-        upcoming = self.work / "current"
-        upcoming.symlink_to(Path("nights") / manifest.run_id)
         upcoming.replace(self.current)
         _sync(self.output)
 
 
 @contextmanager
-def _private_files() -> Iterator[None]:
+def private_files() -> Iterator[None]:
     """What is written meanwhile, also by the engine, is for owner and group only."""
     before = os.umask(0o777 & ~FOLDER_MODE)
     try:

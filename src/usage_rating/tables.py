@@ -96,6 +96,7 @@ TABLES = {
                 "limit_amount": AMOUNT,
                 "reached_at": INSTANT,
                 "event_id": TEXT,
+                "currency": TEXT,
             },
             ("subscription_id", "cycle_start", "kind", "limit_amount", "threshold"),
         ),
@@ -163,5 +164,6 @@ ISSUED_CYCLES = ", ".join(
         "account_created_at": INSTANT,
         "account_updated_at": INSTANT,
         "account_revision": "bigint",
+        "fee_carried_for": DATE,
     }.items()
 )

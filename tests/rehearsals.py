@@ -1,0 +1,347 @@
+"""Nights that are kept ready in one engine, so that a stage can run again with a fault in it, and those after it.
+
+What a night's stages must give is told by the oracle (of a drawn world) or by a page worked by hand, never by an
+earlier result. A stage that reads nothing changed is not run again, and the first difference ends a trial.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+from unittest.mock import patch
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from tests import oracle
+from tests.comparison import PUBLISHED, STAGES, Ran, difference_of, rows_of, while_active
+from tests.test_properties import check_numbers, check_totals
+from tests.test_worked_examples import write_files
+from tests.worked_example import Expectation, PageNight, differences, read_page
+from tests.worlds import arriving_worlds, worlds, write_world
+from usage_rating.errors import BadInput
+from usage_rating.night import Night
+from usage_rating.report import NightReport
+from usage_rating.settings import Settings
+from usage_rating.stages import Stage, all_stages
+
+INPUTS = sorted({name for stage in all_stages() for name in stage.reads} - {stage.name for stage in all_stages()})
+ADDED_TO = ("invoices", "invoice_lines", "usage_history")
+STOPS = "cycles_without_price"
+# A published table as it stands after the night; a line carries its invoice's columns, as pages and the oracle have it.
+AFTER = {name: f"from issued_{name} union all by name from {name}" for name in ADDED_TO}
+AFTER["invoice_lines"] = f"""
+    select lines.*, invoices.* exclude (invoice_id, kind, rate_card_version)
+    from ({AFTER["invoice_lines"]}) as lines inner join ({AFTER["invoices"]}) as invoices using (invoice_id)
+"""
+
+Read = Callable[[str], pa.Table]
+Told = Callable[[str, Read], str]
+
+
+class Stillborn(Exception):  # noqa: N818
+    """The fault is no SQL at all: the engine would refuse the file before any row is read."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """A night before its stages run: the relations they read, what was issued before, and what they must give.
+
+    `told(relation, read)` says what is wrong with a relation, or nothing.
+    """
+
+    name: str
+    inputs: Mapping[str, pa.Table] = field(repr=False)
+    issued: Mapping[str, pa.Table] = field(repr=False)
+    told: Told = field(repr=False)
+    damage: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where scripts come from; made when first needed."""
+
+    name: str
+    scripts: Callable[[], Iterator[Script]]
+
+
+# ---- nights of drawn worlds
+
+
+def of_world(number: int) -> Source:
+    """The world that hypothesis draws with a seed; its one night may have to stop for want of a price."""
+    return Source(f"world {number}", lambda: world_scripts(number))
+
+
+def of_arriving_world(number: int) -> Source:
+    """The same where files come in over two or three nights."""
+    return Source(f"arriving world {number}", lambda: arriving_scripts(number))
+
+
+def drawn(strategy: st.SearchStrategy[Any], number: int) -> Any:
+    """What a strategy draws, always the same for a seed; the first that hypothesis draws is too plain to use."""
+    found: list[Any] = []
+
+    @seed(number)
+    @settings(
+        max_examples=2, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    )
+    @given(strategy)
+    def keep(example: Any) -> None:
+        found.append(example)
+
+    keep()
+    return found[-1]
+
+
+def world_scripts(number: int) -> Iterator[Script]:
+    """A world's only night; the oracle tells."""
+    world, as_of = drawn(worlds(gaps=True), number)
+    bill: oracle.Bill | None = None
+    with suppress(oracle.RunStops):
+        bill = oracle.rate(world, as_of)
+    with TemporaryDirectory() as folder:
+        write_world(world, Path(folder) / "input")
+        inputs, issued = night_in(Path(folder), as_of, world.min_snapshot_share)
+    yield Script(f"world {number}", inputs, issued, partial(told_by_oracle, bill))
+
+
+def arriving_scripts(number: int) -> Iterator[Script]:
+    """One script a night; the oracle tells."""
+    world, runs = drawn(arriving_worlds(), number)
+    with TemporaryDirectory() as folder:
+        for (there, bill), as_of in zip(oracle.rate_nights(world, runs), runs, strict=True):
+            write_world(there, Path(folder) / "input")
+            inputs, issued = night_in(Path(folder), as_of, world.min_snapshot_share, publishes=as_of < runs[-1])
+            yield Script(f"arriving world {number}, {as_of}", inputs, issued, partial(told_by_oracle, bill))
+
+
+def night_in(
+    folder: Path, as_of: date, share: Decimal = Decimal("0.5"), *, publishes: bool = False
+) -> tuple[dict[str, pa.Table], dict[str, pa.Table]]:
+    """What the stages of a night read, and what was published before it."""
+    output = folder / "output"
+    issued = {name: pq.read_table(output / name) for name in ADDED_TO if (output / name).exists()}
+    run = Settings(
+        input=folder / "input",
+        output=output,
+        as_of=as_of,
+        max_rejected=Decimal(1),
+        min_snapshot_share=share,
+        threads=1,
+    )
+    with patch("usage_rating.intake.faults_not_rated_yet", return_value=[]), Night(run) as night:
+        night.ingest()
+        with suppress(BadInput):  # a cycle without a price: what was read up to there is all there is
+            night.rate()
+        inputs = {name: night.relation(name) for name in INPUTS}
+        if publishes:
+            night.publish()
+    return inputs, issued
+
+
+def told_by_oracle(bill: oracle.Bill | None, relation: str, read: Read) -> str:
+    """What is not as the oracle has it; None for a bill means that the run must stop."""
+    if relation == STOPS:
+        return "" if bool(read(STOPS).num_rows) == (bill is None) else "the run stops, or does not, as it should not"
+    columns = STAGES.get(relation) or PUBLISHED.get(relation)
+    if bill is None or columns is None:
+        return ""
+    actual = rows_of(read(relation).to_pylist(), columns)
+    expected = Counter(tuple(row) for row in getattr(bill, relation))
+    if relation == "plan_spans":
+        ends = {row["subscription_id"]: row["ends_at"] for row in in_order(read("billing_cycles"))}
+        active = rows_of(read("active_spans").to_pylist(), STAGES["active_spans"])
+        actual, expected = (while_active(rows, active, ends) for rows in (actual, expected))
+    return difference_of(actual, expected) or (told_by_sums(read) if relation == "invoices" else "")
+
+
+def in_order(cycles: pa.Table) -> list[dict[str, Any]]:
+    """Cycles from the first to the last."""
+    return sorted(cycles.to_pylist(), key=lambda row: row["ends_at"])
+
+
+def told_by_sums(read: Read) -> str:
+    """What holds of any bill: totals are sums, lines and invoices are numbered without a gap."""
+    published = {name: read(name).to_pylist() for name in ("invoices", "invoice_lines")}
+    ran = Ran(NightReport(None, date.min, Path(), [], [], []), {}, published, Path())
+    try:
+        check_totals(ran)
+        check_numbers(ran)
+    except AssertionError as error:
+        return str(error) or "totals or numbers are wrong"
+    return ""
+
+
+# ---- nights of pages
+
+
+def of_page(path: Path) -> Source:
+    """The nights of a page worked by hand."""
+    return Source(path.stem, lambda: page_scripts(path))
+
+
+def page_scripts(path: Path) -> Iterator[Script]:
+    """One script a night; the page tells."""
+    page = read_page(path)
+    with TemporaryDirectory() as folder:
+        for number, night in enumerate(page.nights, start=1):
+            write_files(night, Path(folder) / "input")
+            inputs, issued = night_in(Path(folder), night.as_of, publishes=number < len(page.nights))
+            yield Script(f"{page.name}, night {number}", inputs, issued, told_by(night))
+
+
+def told_by(night: PageNight) -> Told:
+    """A page tells of the relations it lists, and of any bill what holds of it."""
+    expected: dict[str, list[Expectation]] = {}
+    for expectation in night.expectations:
+        expected.setdefault(expectation.relation, []).append(expectation)
+
+    def told(relation: str, read: Read) -> str:
+        said = [line for each in expected.get(relation, []) for line in differences(each, read(relation))]
+        if relation == STOPS and relation not in expected and read(STOPS).num_rows:
+            said.append("the run stops")
+        if relation == "invoices":
+            said.append(told_by_sums(read))
+        return "\n".join(filter(None, said))
+
+    return told
+
+
+# ---- trials
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A night whose stages have run, in a schema of their own."""
+
+    engine: duckdb.DuckDBPyConnection
+    schema: str
+    script: Script
+
+    def trial(self, planted: Stage) -> str:
+        """Runs the night with one stage changed: the first difference, or nothing.
+
+        :raises Stillborn: the engine cannot make sense of the stage
+        """
+        self.engine.execute("drop schema if exists planted cascade; create schema planted")
+        self.engine.execute(f"set search_path = 'planted,{self.schema}'")
+        changed: set[str] = set()
+        for stage in all_stages():
+            is_planted = stage.name == planted.name
+            if not is_planted and changed.isdisjoint(stage.reads):
+                continue
+            try:
+                self.run(planted if is_planted else stage, "planted")
+            except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException) as error:
+                raise Stillborn(str(error)) from error
+            except duckdb.Error as error:
+                return f"{stage.name}: {error}"
+            if self.print_of("planted", stage.name) == self.print_of(self.schema, stage.name):
+                self.engine.execute(f"drop table planted.{stage.name}")
+                continue
+            changed.add(stage.name)
+            if told := self.told(stage):
+                return f"{stage.name}:\n{told}"
+            if self.stops(stage):
+                break
+        return ""
+
+    def run(self, stage: Stage, schema: str) -> None:
+        """Makes a stage's relation in a schema."""
+        self.engine.execute(f"create or replace table {schema}.{stage.name} as {stage.sql}")
+
+    def told(self, stage: Stage) -> str:
+        """What is wrong with a stage's relation."""
+        if stage.is_check and not self.script.damage:
+            rows = self.engine.execute(f"select count(*) from {stage.name}").fetchall()[0][0]
+            return f"{rows} rows" if rows else ""
+        try:
+            return self.script.told(stage.name, self.read)
+        except (TypeError, KeyError) as error:  # empty values where there must be some
+            return f"cannot be compared: {error!r}"
+
+    def stops(self, stage: Stage) -> bool:
+        """Whether the run would end after a stage, because a cycle has no price."""
+        return stage.name == STOPS and bool(self.read(STOPS).num_rows)
+
+    def print_of(self, schema: str, name: str) -> object:
+        """A relation's count of rows and a sum of their hashes: equal for equal rows in any order."""
+        relation = f"{schema}.{name}"
+        return self.engine.execute(f"select count(*), sum(hash(row_of)) from {relation} as row_of").fetchall()[0]
+
+    def read(self, name: str) -> pa.Table:
+        """A relation; of a published one also what earlier nights issued."""
+        return self.engine.sql(AFTER.get(name, f"from {name}")).to_arrow_table()
+
+
+class Rehearsals:
+    """Nights of several sources, made ready one by one as a trial asks for them."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._engine = duckdb.connect(config={"threads": 1})
+        self._engine.execute("set TimeZone = 'UTC'")
+        self._scripts = (script for source in sources for script in source.scripts())
+        self._ready: list[Rehearsal] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.close()
+
+    def __iter__(self) -> Iterator[Rehearsal]:
+        """Those that are ready, then the others."""
+        yield from list(self._ready)
+        for script in self._scripts:
+            rehearsal = rehearsed(self._engine, f"night_{len(self._ready)}", script)
+            self._ready.append(rehearsal)
+            yield rehearsal
+
+    def killer_of(self, planted: Stage) -> str | None:
+        """The first difference a planted fault makes in any night; None: it survives them all.
+
+        :raises Stillborn: the engine cannot make sense of the stage
+        """
+        for rehearsal in self:
+            if told := rehearsal.trial(planted):
+                self._ready.remove(rehearsal)
+                self._ready.insert(0, rehearsal)  # what killed one fault will often kill its neighbour
+                return f"{rehearsal.script.name}: {told}"
+        return None
+
+
+def rehearsed(engine: duckdb.DuckDBPyConnection, schema: str, script: Script) -> Rehearsal:
+    """Runs a night's stages without any fault.
+
+    :raises AssertionError: they do not give what they must
+    """
+    engine.execute(f"create schema {schema}; set search_path = '{schema}'")
+    for name, rows in script.inputs.items():
+        engine.register("loading", rows)
+        engine.execute(f"create table {schema}.{name} as from loading")
+        engine.unregister("loading")
+    rehearsal = Rehearsal(engine, schema, script)
+    for stage in all_stages():
+        rehearsal.run(stage, schema)
+    for name in ADDED_TO:
+        engine.execute(f"create table {schema}.issued_{name} as from {name} limit 0")
+        if name in script.issued:
+            engine.register("loading", script.issued[name])
+            engine.execute(f"insert into {schema}.issued_{name} by name from loading")
+            engine.unregister("loading")
+    for stage in all_stages():
+        told = rehearsal.told(stage)
+        assert not told, f"{script.name}, without any fault: {stage.name}:\n{told}"
+        if rehearsal.stops(stage):
+            break
+    return rehearsal

@@ -148,8 +148,9 @@ def _sentence(alert: Alert) -> str:
     assert alert.limit_amount is not None
     assert alert.reached_at is not None
     at = alert.reached_at.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
+    limit = f"{_plain(alert.limit_amount)} {alert.currency}"
     return (
-        f"{cycle} {_percent(alert.threshold)} of the spending limit of {_plain(alert.limit_amount)} was reached "
+        f"{cycle} {_percent(alert.threshold)} of the spending limit of {limit} was reached "
         f"on {at} UTC, by usage event {_shown(str(alert.event_id))}."
     )
 

@@ -1,10 +1,11 @@
 -- 43_upgrades_due: every upgrade that takes effect at once within a cycle due now, not rounded.
 --
 -- in:    cycles_due, invoices_due, plan_spans, charges, rate_card_versions, local_dates
--- out:   invoice_id, changed_at | plan, fee_before, fee_after, days_remaining, whole_days
+-- out:   invoice_id, changed_at | upgrade_number, plan, fee_before, fee_after, days_remaining, whole_days
 -- grain: one row per upgrade
--- why:   page 004: (new - old) x days remaining / days in the cycle. Day 15 of 30 leaves 15 and the last day none, so
---        the day of the change is not counted. A change at exactly cycle_start is that cycle's plan.
+-- why:   page 004: (new - old) x days remaining, divided by the days in the cycle. Day 15 of 30 leaves 15 and the
+--        last day none, so the day of the change is not counted. A change at exactly cycle_start is that cycle's
+--        plan.
 with fees as (
     select
         rate_card,
@@ -44,6 +45,9 @@ changes as (
 select
     changes.invoice_id,
     changes.changed_at,
+    cast(
+        row_number() over (partition by changes.invoice_id order by changes.changed_at) as varchar
+    ) as upgrade_number,
     changes.changed_on,
     changes.cycle_end,
     changes.rate_card,

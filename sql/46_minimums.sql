@@ -3,9 +3,10 @@
 -- in:    cycles_due, charges, usage_judged
 -- out:   subscription_id, cycle_start, charge | plan, used, minimum, shortfall, days, whole_days
 -- grain: one row per cycle due and charge with a minimum, used or not
--- why:   a minimum is owed even where nothing was used, so this starts from the cycles. Used is the meter's quantity by
---        the charge's aggregation, whatever plan it was under. Page 003 cuts the daily quota to one decimal before it
---        multiplies: 200 / 31 = 6.4, x 7 = 44. Whole parts and millionths are multiplied apart, so that 12 digits fit.
+-- why:   a minimum is owed even where nothing was used, so this starts from the cycles. Used is the meter's quantity
+--        by the charge's aggregation, whatever plan it was under. Page 003 cuts the daily quota to one decimal before
+--        it multiplies: 200 over 31 days is 6.4 a day, and 7 days are 44. Whole parts and millionths are multiplied
+--        apart, so that 12 digits fit.
 with owed as (
     select
         cycles.subscription_id,

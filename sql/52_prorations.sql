@@ -22,7 +22,7 @@ with asked as (
         invoice_id,
         'upgrade' as figure,
         plan as charge,
-        cast(changed_at as varchar) as stands_for,
+        upgrade_number as stands_for,
         rate_card,
         rate_card_version,
         cast((fee_after - fee_before) * 10000 as bigint) as ten_thousandths,

@@ -159,7 +159,7 @@ upgrades as (
         figures.amount,
         upgrades_due.changed_on as service_start,
         upgrades_due.cycle_end as service_end,
-        cast(upgrades_due.changed_at as varchar) as stands_for,
+        upgrades_due.upgrade_number as stands_for,
         cast(
             to_json(struct_pack(
                 plan_before := upgrades_due.plan_before,
@@ -175,7 +175,7 @@ upgrades as (
     inner join rounded_figures as figures
         on
             upgrades_due.invoice_id = figures.invoice_id
-            and cast(upgrades_due.changed_at as varchar) = figures.stands_for
+            and upgrades_due.upgrade_number = figures.stands_for
             and figures.figure = 'upgrade'
     where figures.amount <> 0
 ),

@@ -4,6 +4,7 @@ An operator looks at one node of the tree and gives what it could wrongly be ins
 joins later meets the same operators.
 """
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ import sqlglot
 from sqlglot import exp
 
 from usage_rating.stages import Stage
+
+logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns of SHA-256, which it writes as it should
 
 Node = exp.Expr
 Operator = Callable[[Node], Iterator[Node]]
@@ -279,7 +282,7 @@ def other_case(node: Node) -> Iterator[Node]:
 def other_number(node: Node) -> Iterator[Node]:
     """0 for 1, 1 for 0, any other whole number one more."""
     is_whole = isinstance(node, exp.Literal) and not node.is_string and node.name.isdigit()
-    if is_whole and not isinstance(node.parent, exp.DataTypeParam | exp.Group | exp.WindowSpec | exp.Interval):
+    if is_whole and not isinstance(node.parent, exp.DataTypeParam | exp.Group | exp.WindowSpec | exp.SHA2):
         yield exp.Literal.number("0" if node.name == "1" else str(int(node.name) + 1))
 
 

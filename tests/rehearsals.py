@@ -7,14 +7,13 @@ earlier result. A stage that reads nothing changed is not run again, and the fir
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
-from unittest.mock import patch
 
 import duckdb
 import pyarrow as pa
@@ -24,6 +23,7 @@ from hypothesis import strategies as st
 
 from tests import oracle
 from tests.comparison import PUBLISHED, STAGES, Ran, difference_of, rows_of, while_active
+from tests.damaged_nights import Damage
 from tests.test_properties import check_numbers, check_totals
 from tests.test_worked_examples import write_files
 from tests.worked_example import Expectation, PageNight, differences, read_page
@@ -36,6 +36,7 @@ from usage_rating.stages import Stage, all_stages
 
 INPUTS = sorted({name for stage in all_stages() for name in stage.reads} - {stage.name for stage in all_stages()})
 ADDED_TO = ("invoices", "invoice_lines", "usage_history")
+EDGE_PAGES = Path(__file__).parent / "edge_pages"
 STOPS = "cycles_without_price"
 # A published table as it stands after the night; a line carries its invoice's columns, as pages and the oracle have it.
 AFTER = {name: f"from issued_{name} union all by name from {name}" for name in ADDED_TO}
@@ -63,7 +64,7 @@ class Script:
     inputs: Mapping[str, pa.Table] = field(repr=False)
     issued: Mapping[str, pa.Table] = field(repr=False)
     told: Told = field(repr=False)
-    damage: Sequence[str] = ()
+    damage: Damage | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def night_in(
         min_snapshot_share=share,
         threads=1,
     )
-    with patch("usage_rating.intake.faults_not_rated_yet", return_value=[]), Night(run) as night:
+    with Night(run) as night:
         night.ingest()
         with suppress(BadInput):  # a cycle without a price: what was read up to there is all there is
             night.rate()
@@ -217,6 +218,27 @@ def told_by(night: PageNight) -> Told:
     return told
 
 
+def of_damage(damage: Damage) -> Source:
+    """A page's night with its results damaged; one check must find it."""
+    return Source(f"{damage.check} of {damage.statement}", lambda: damaged_scripts(damage))
+
+
+def damaged_scripts(damage: Damage) -> Iterator[Script]:
+    """The one script."""
+    scripts = list(page_scripts(EDGE_PAGES / f"{damage.page}.md"))
+
+    def told(relation: str, read: Read) -> str:
+        if relation != damage.check:
+            return ""
+        rows = zip(*(map(str, read(relation).column(place).to_pylist()) for place in columns), strict=True)
+        return difference_of(Counter(rows), Counter(tuple(map(str, row)) for row in damage.found))
+
+    stage = next(stage for stage in all_stages() if stage.name == damage.check)
+    columns = [*stage.key, *(["invoices"] if damage.check == "check_one_invoice_a_cycle" else [])]
+    script = scripts[damage.night - 1]
+    yield replace(script, name=f"{script.name}: {damage.statement}", told=told, damage=damage)
+
+
 # ---- trials
 
 
@@ -233,6 +255,8 @@ class Rehearsal:
 
         :raises Stillborn: the engine cannot make sense of the stage
         """
+        if self.script.damage and self.script.damage.check != planted.name:
+            return ""
         self.engine.execute("drop schema if exists planted cascade; create schema planted")
         self.engine.execute(f"set search_path = 'planted,{self.schema}'")
         changed: set[str] = set()
@@ -332,6 +356,8 @@ def rehearsed(engine: duckdb.DuckDBPyConnection, schema: str, script: Script) ->
         engine.unregister("loading")
     rehearsal = Rehearsal(engine, schema, script)
     for stage in all_stages():
+        if stage.is_check and script.damage and stage.name == script.damage.check:
+            engine.execute(script.damage.statement)
         rehearsal.run(stage, schema)
     for name in ADDED_TO:
         engine.execute(f"create table {schema}.issued_{name} as from {name} limit 0")

@@ -85,7 +85,7 @@ def test_a_run_says_what_it_did_and_a_second_one_that_nothing_is_new(tmp_path: P
 
 
 HELP = {
-    (): ["run", "views", "export", "Exit codes: 0 done", "2 bad input", "3 the output is held"],
+    (): ["run", "preview", "views", "export", "Exit codes: 0 done", "2 bad input", "3 the output is held"],
     ("run",): [
         "--input",
         "--output",
@@ -95,6 +95,7 @@ HELP = {
         "--memory-limit",
         "Example:",
     ],
+    ("preview",): ["--input", "--output", "--as-of", "--to", "open cycle", "Example:"],
     ("views",): ["--output", "billing.duckdb", "moved"],
     ("export",): ["--month", "--format", "--to", "issue_date", "formula"],
 }

@@ -149,6 +149,75 @@ def test_every_sequence_of_two_events_around_two_snapshots(tmp_path: Path) -> No
     check(World(files, [card({"p": plan})], Decimal(0)), date(2024, 4, 30), tmp_path)
 
 
+def deliveries(variants: Sequence[Mapping[str, str | None]]) -> Iterator[tuple[Mapping[str, str | None], ...]]:
+    """Every order in which up to three rows of one key come, each of revision 0 or 1 and one of the variants."""
+    rows = [{**variant, "revision": revision} for variant in variants for revision in ("0", "1")]
+    for length in (1, 2, 3):
+        yield from product(rows, repeat=length)
+
+
+# What the rows of one key may say: it stands, says otherwise, is voided, does not fit, cannot be read.
+VARIANTS: dict[str, list[dict[str, str | None]]] = {
+    "accounts": [{"time_zone": NEW_YORK}, {"time_zone": "Europe/Berlin"}, {"voided": "true"}, {"time_zone": "Mars"}],
+    "subscriptions": [
+        {"plan": "p0"},
+        {"plan": "p1"},
+        {"voided": "true"},
+        {"plan": "no-such-plan"},
+        {"event": "began"},
+    ],
+    "later": [
+        {"plan": "p1"},
+        {"event": "cancelled"},
+        {"voided": "true"},
+        {"account_id": "B"},
+        {"plan": None},
+    ],
+    "cart_events": [
+        {"category": "Standard"},
+        {"category": "Premium"},
+        {"voided": "true"},
+        {"category": "Warehouse"},
+        {"state": "on"},
+    ],
+    "cart_snapshots": [
+        {"category": "Standard"},
+        {"category": "Premium"},
+        {"voided": "true"},
+        {"category": "Warehouse"},
+        {"state": "on"},
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", VARIANTS)
+def test_every_order_of_three_deliveries_of_a_row(kind: str, tmp_path: Path) -> None:
+    """Repeats, revisions, conflicts, voids and refused rows, of an account, a start, a plan change, a cart."""
+    created_at = datetime(2024, 1, 31, 12, tzinfo=UTC)
+    files: dict[str, list[Text]] = {name: [] for name in ("accounts", "subscriptions", "cart_events", "cart_snapshots")}
+    files["accounts"] = [account("A", created_at), account("B", created_at)]
+    for number, variants in enumerate(deliveries(VARIANTS[kind])):
+        own, owner = f"S{number}", f"A{number}" if kind == "accounts" else "A"
+        rows: dict[str, list[Text]] = {
+            "accounts": [account(owner, created_at)],
+            "subscriptions": [{**statement(own, STARTED_AT, "started", "p0"), "account_id": owner}],
+            "later": [statement(own, LATER, "plan_changed", "p0")],
+            "cart_events": [event(own, "1", EDGE - timedelta(days=1), "Standard", "active")],
+            "cart_snapshots": [listed(own, "1", LATER, "Standard", "active")],
+        }
+        rows[kind] = [{**row, **variant} for row in rows[kind] for variant in variants]
+        files["accounts"] += rows["accounts"] if kind == "accounts" else []
+        files["subscriptions"] += rows["subscriptions"] + (rows["later"] if kind == "later" else [])
+        files["cart_events"] += rows["cart_events"]
+        files["cart_snapshots"] += rows["cart_snapshots"] if kind == "cart_snapshots" else []
+    plans = {
+        plan: {"standard": peak("Standard", price), "premium": peak("Premium", f"{price}5")}
+        for plan, price in (("p0", "1.0"), ("p1", "2.0"))
+    }
+    world = World({f"{feed}/f.csv": rows for feed, rows in files.items() if rows}, [card(plans)], Decimal(0))
+    check(world, date(2024, 4, 30), tmp_path)
+
+
 def cycles() -> Iterable[dict[str, str]]:
     """Every kind of cycle."""
     for every, anchor in product(["1 month", "2 months", "30 days", "7 days", "1 day"], ANCHORS):

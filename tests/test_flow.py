@@ -566,7 +566,7 @@ Found by billing run 000001.
         """\
 Subscription sub-2
 
-Account A1, billing cycle from 2024-01-15: 90 % of the spending limit of 100 was reached on 2024-01-20 08:00:00 UTC, \
+Account A1, billing cycle from 2024-01-15: 90 % of the spending limit of 100 USD was reached on 2024-01-20 08:00:00 UTC, \
 by usage event event-4.
 
 Found by billing run 000001.
@@ -574,10 +574,10 @@ Found by billing run 000001.
         """\
 Subscription sub-1
 
-Account A1, billing cycle from 2024-01-15: 90 % of the spending limit of 100 was reached on 2024-01-19 10:00:00 UTC, \
+Account A1, billing cycle from 2024-01-15: 90 % of the spending limit of 100 USD was reached on 2024-01-19 10:00:00 UTC, \
 by usage event event-2.
 
-Account A1, billing cycle from 2024-01-15: 100 % of the spending limit of 100 was reached on \
+Account A1, billing cycle from 2024-01-15: 100 % of the spending limit of 100 USD was reached on \
 2024-01-19 12:30:00.500000 UTC, by usage event event-3.
 
 Found by billing run 000001.

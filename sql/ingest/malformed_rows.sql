@@ -11,7 +11,7 @@ select
     ) as row_number,
     case
         when max(error_type = 'TOO MANY COLUMNS') then arg_max(error_message, column_idx)
-        else arg_min(error_message, column_idx)
+        else coalesce(arg_min(error_message, column_idx), min(error_message))
     end as detail,
     ltrim(min(csv_line), chr(10) || chr(13)) as raw
 from malformed_lines

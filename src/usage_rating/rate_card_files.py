@@ -16,6 +16,7 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from usage_rating.errors import BadInput
 from usage_rating.rate_cards import Place, RateCard
 
+NO_TEXT = "?"  # in a place, a key that is no text
 MERGE_KEY = "<<"
 KINDS = "recurring, peak, usage"
 WORDS = {
@@ -108,7 +109,7 @@ def _lines(node: Node, place: Place) -> Iterator[tuple[Place, int]]:
     yield place, node.start_mark.line + 1
     if isinstance(node, MappingNode):
         for key, value in node.value:
-            inside = (*place, key.value if isinstance(key.value, str) else "")
+            inside = (*place, key.value if isinstance(key.value, str) else NO_TEXT)
             yield inside, key.start_mark.line + 1
             yield from ((inner, line) for inner, line in _lines(value, inside) if inner != inside)
     elif isinstance(node, SequenceNode):
@@ -144,7 +145,9 @@ def _said(name: str, fault: Any, document: object, known_keys: dict[int, list[st
 
 def _line_of(place: Place, lines: dict[Place, int]) -> int:
     """The line of a place, or of the nearest one around it."""
-    return next((lines[place[:end]] for end in range(len(place), -1, -1) if place[:end] in lines), 1)
+    place = tuple(step if isinstance(step, str | int) else NO_TEXT for step in place)
+    whole = [place[:end] for end in range(len(place), -1, -1)]
+    return next((lines[said] for part in whole for said in (part, tuple(map(str, part))) if said in lines), 1)
 
 
 def _place_in(document: object, location: Sequence[str | int]) -> tuple[Place, object, object]:

@@ -22,7 +22,7 @@ def refuse_changed_cards(
     files = {(file.card.rate_card, file.card.version): file for file in cards}
     faults = []
     for card, version, version_now, cycle_start, invoices in _issued_by_version(engine):
-        issued = f"{invoices:,} issued invoices, the first for the cycle of {cycle_start}"
+        issued = f"invoices already issued ({invoices:,}, the first for the cycle of {cycle_start})"
         file = files.get((card, version))
         hash_before = hashes_before[f"{card} v{version}"]
         if file is None:

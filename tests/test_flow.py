@@ -566,7 +566,8 @@ Found by billing run 000001.
         """\
 Subscription sub-2
 
-Account A1, billing cycle from 2024-01-15: 90 % of the spending limit of 100 USD was reached on 2024-01-20 08:00:00 UTC, \
+Account A1, billing cycle from 2024-01-15: 90 % of the spending limit of 100 USD was reached on \
+2024-01-20 08:00:00 UTC, \
 by usage event event-4.
 
 Found by billing run 000001.
@@ -574,7 +575,8 @@ Found by billing run 000001.
         """\
 Subscription sub-1
 
-Account A1, billing cycle from 2024-01-15: 90 % of the spending limit of 100 USD was reached on 2024-01-19 10:00:00 UTC, \
+Account A1, billing cycle from 2024-01-15: 90 % of the spending limit of 100 USD was reached on \
+2024-01-19 10:00:00 UTC, \
 by usage event event-2.
 
 Account A1, billing cycle from 2024-01-15: 100 % of the spending limit of 100 USD was reached on \

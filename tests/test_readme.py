@@ -12,7 +12,7 @@ from usage_rating.stages import Stage, all_stages
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+BLOCKS: list[str] = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
 
 
 def _block_with(command: str) -> str:
@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _made_by(target: str) -> list[str]:
     recipe = re.search(rf"^{target}:.*\n\t(.*)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert recipe
-    return str(recipe[1]).replace("$(BIN)/python", sys.executable).split()
+    return recipe[1].replace("$(BIN)/python", sys.executable).split()
 
 
 def _run(command: list[str], folder: Path) -> str:

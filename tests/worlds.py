@@ -351,32 +351,20 @@ def sketch_snapshots(sketch: Sketch, subscription_ids: Sequence[str], moments: S
 
 
 def sketch_other_feeds(sketch: Sketch, subscription_ids: Sequence[str], moments: Sequence[datetime]) -> None:
-    """A few rows of the feeds that no charge of these cards prices: they are read and judged all the same."""
+    """A few rows of the feeds that no charge of these cards prices: they are read and judged all the same.
+
+    One-off charges and top-ups do change a bill or a ledger: they are drawn in `worlds_usage`.
+    """
     drawn = sketch.draw(st.lists(st.sampled_from(moments), max_size=4, unique=True))
     for number, moment in enumerate(drawn):
-        feed = sketch.pick(["usage", "spending_limits", "one_off_charges", "credit_topups"])
         own, amount = sketch.pick(subscription_ids), sketch.pick(["0", "10", "12.5", "20.00"])
-        at = sketch.text(moment)
-        sketch.rows[feed].append(
-            {
-                "usage": {
-                    "subscription_id": own,
-                    "event_id": f"E{number}",
-                    "meter": "messages",
-                    "occurred_at": at,
-                }
-                | {"quantity": amount, "value": None},
-                "spending_limits": {"subscription_id": own, "agreed_at": at, "limit_amount": amount},
-                "one_off_charges": {"subscription_id": own, "charge_id": f"O{number}", "purchased_at": at}
-                | {"amount": amount, "description": "Setting up"},
-                "credit_topups": {
-                    "topup_id": f"T{number}",
-                    "account_id": "A1",
-                    "purchased_at": at,
-                    "amount": amount,
-                },
-            }[feed]
-        )
+        row: Text = {"subscription_id": own}
+        if sketch.chance(2):
+            limit = {"agreed_at": sketch.text(moment), "limit_amount": amount}
+            sketch.rows["spending_limits"].append(row | limit)
+        else:
+            used = {"event_id": f"E{number}", "meter": "messages", "occurred_at": sketch.text(moment)}
+            sketch.rows["usage"].append(row | used | {"quantity": amount, "value": None})
 
 
 # ---- rows that are wrong, come again, or replace others

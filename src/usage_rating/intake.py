@@ -49,7 +49,9 @@ def take_in(
     :param before: the last night; its files are not read again, its kept rows are checked against their hashes
     :raises BadInput: files that cannot be read or lack columns, and faulty rate cards, all at once
     """
-    notes = [f"not read: {name} is no feed's" for name in (not_read(settings.input) if settings.input.is_dir() else [])]
+    notes = [
+        f"not read: {name} belongs to no feed" for name in (not_read(settings.input) if settings.input.is_dir() else [])
+    ]
     announce("looking for new files")
     checked, cards = _checked(settings, before)
     files = _not_delivered_before(checked, before, notes)

@@ -1,9 +1,9 @@
 """A bar for a person who waits: shown only on a terminal, and only once a step takes over a second."""
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Timer
 
 SHOWN_AFTER_SECONDS = 1.0
 
@@ -14,30 +14,24 @@ def progress() -> Iterator[Callable[[str], None]]:
     if not sys.stderr.isatty():
         yield lambda step: None
         return
+    from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
-    bar = Progress(
-        BarColumn(bar_width=20),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        transient=True,
-        disable=False,
-        auto_refresh=True,
-    )
+    columns = (BarColumn(bar_width=20), TextColumn("{task.description}"), TimeElapsedColumn())
+    bar = Progress(*columns, transient=True, console=Console(stderr=True))
     task = bar.add_task("", total=None)
-    began = time.monotonic()
-    is_shown = False
+    timer = Timer(0, bar.start)
 
     def announce(step: str) -> None:
-        nonlocal is_shown, began
+        nonlocal timer
+        timer.cancel()
         bar.update(task, description=step.replace("_", " "))
-        if not is_shown and time.monotonic() - began > SHOWN_AFTER_SECONDS:
-            bar.start()
-            is_shown = True
-        began = began if is_shown else time.monotonic()
+        timer = Timer(SHOWN_AFTER_SECONDS, bar.start)
+        timer.daemon = True
+        timer.start()
 
     try:
         yield announce
     finally:
-        if is_shown:
-            bar.stop()
+        timer.cancel()
+        bar.stop()

@@ -216,10 +216,10 @@ def load_calendar(engine: duckdb.DuckDBPyConnection, first_dates: dict[str, date
     """
     _create(engine, "midnights")
     for zone, first in sorted(first_dates.items()):
-        days, instants = zip(*time_zones.midnights(zone, first, last), strict=True)
+        midnights = list(time_zones.midnights(zone, first, last))
         engine.execute(
             "insert into midnights select $zone, unnest($days), unnest($instants)",
-            {"zone": zone, "days": list(days), "instants": list(instants)},
+            {"zone": zone, "days": [day for day, _ in midnights], "instants": [instant for _, instant in midnights]},
         )
     _load(engine, "months", _months(min(first_dates.values(), default=last), last))
 

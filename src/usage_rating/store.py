@@ -28,6 +28,7 @@ from usage_rating.tables import TABLES
 from usage_rating.views import write_views
 
 NIGHTS_KEPT = 7
+UNUSABLE = ("*", "?", "[", "\\")
 FOLDER_MODE = 0o750
 FILE_MODE = 0o640
 
@@ -111,6 +112,10 @@ class Store:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        if any(character in str(self.output.absolute()) for character in UNUSABLE):
+            raise BadInput(
+                [f"{self.output}: the engine takes {' '.join(UNUSABLE)} in a path for a pattern. Rename it."]
+            )
         try:
             self.nights.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError, PermissionError) as error:

@@ -112,7 +112,7 @@ TABLES = {
                 "amount": AMOUNT,
                 "balance": AMOUNT,
             },
-            ("account_id", "currency", "entry_date", "kind desc", "reference"),
+            ("account_id", "currency", "entry_date", "kind", "reference"),
         ),
         Table(
             "rejected_rows",

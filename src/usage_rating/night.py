@@ -133,13 +133,14 @@ class Night:
         return as_of
 
     def _load_calendar(self) -> None:
-        """Every zone from one cycle before its first subscription to three cycles after the date billed up to."""
+        """Every zone from one cycle before its first instant to three cycles after the date billed up to."""
         self._announce("calendar")
         cycles = [file.card.cycle for file in self._intake.cards]
         longest = timedelta(days=max(cycle.length * (31 if cycle.unit == "months" else 1) for cycle in cycles))
         first_dates = self._rows(
-            "select time_zone, least(min(started_at), min(account_created_at))::date "
-            "from subscription_starts group by time_zone"
+            "select time_zone, min(instant)::date from ("
+            "select time_zone, least(started_at, account_created_at) as instant from subscription_starts union all "
+            "select time_zone, purchased_at from credit_topups_judged where verdict = 'counted') group by time_zone"
         )
         margin = longest + timedelta(days=2)
         load_calendar(

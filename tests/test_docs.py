@@ -558,7 +558,7 @@ def test_evidence_has_the_keys_listed(example: Path) -> None:
     assert in_code == {key for keys in listed.values() for key in keys}
 
 
-# Commands, sessions and links
+# Commands, transcripts and links
 
 
 @pytest.mark.parametrize("page", ["tables.md"])
@@ -567,10 +567,10 @@ def test_queries_run(page: str, example: Path) -> None:
         assert query(example / "out", sql), sql
 
 
-def test_the_session_prints_what_is_shown(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_transcript_prints_what_is_shown(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(example)
-    (session,) = blocks_of("tables.md", "python")
-    test = doctest.DocTestParser().get_doctest(session, {}, "tables", "tables.md", 0)
+    (transcript,) = blocks_of("tables.md", "python")
+    test = doctest.DocTestParser().get_doctest(transcript, {}, "tables", "tables.md", 0)
     results = doctest.DocTestRunner().run(test)
     assert (results.attempted, results.failed) == (4, 0)
 

@@ -553,9 +553,7 @@ def worlds(draw: Draw, *, troubles: bool = True, gaps: bool = False) -> tuple[Wo
 
 
 @st.composite
-def arriving_worlds(
-    draw: Draw, drawn: st.SearchStrategy[tuple[World, date]] | None = None
-) -> tuple[World, list[date]]:
+def arriving_worlds(draw: Draw, drawn: st.SearchStrategy[tuple[World, date]] | None = None) -> tuple[World, list[date]]:
     """A small world whose files come in over two or three runs, and the dates of the runs.
 
     Accounts and starts of subscriptions come first: what would move invoiced cycles is refused by other rules.

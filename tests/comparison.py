@@ -5,13 +5,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from tests import oracle
-from tests.oracle import ActiveSpan, Bill, World
+from tests import oracle, oracle_bill
+from tests.oracle import ActiveSpan, World
+from tests.oracle_bill import Bill
+from tests.oracle_credit import Deduction, Ledger
+from tests.oracle_cycle import Line
+from tests.oracle_usage import Alert
 from tests.worlds import write_world
 from usage_rating.night import Night
 from usage_rating.report import NightReport
@@ -26,12 +31,14 @@ STAGES = {
     "plan_spans": oracle.PlanSpan._fields,
     "cart_changes": oracle.CartChange._fields,
     "peaks": oracle.Peak._fields,
+    "usage_quantities": oracle_bill.Used._fields,
+    "minimums": oracle_bill.Minimum._fields,
 }
 PUBLISHED = {
     "rejected_rows": oracle.Refused._fields,
-    "invoices": oracle.Invoice._fields,
-    "invoice_lines": oracle.Line._fields,
-    "usage_history": oracle.History._fields,
+    "invoices": oracle_bill.Invoice._fields,
+    "invoice_lines": Line._fields,
+    "usage_history": oracle_bill.History._fields,
 }
 
 
@@ -68,11 +75,15 @@ def tables_in(output: Path) -> dict[str, list[dict[str, Any]]]:
     """The published tables, as the views of billing.duckdb show them; each line also with what it is billed for."""
     with duckdb.connect(str(output / "billing.duckdb"), read_only=True) as connection:
         connection.execute("set TimeZone = 'UTC'")
-        tables = {table: connection.table(table).to_arrow_table().to_pylist() for table in PUBLISHED}
+        tables = {
+            table: connection.table(table).to_arrow_table().to_pylist()
+            for table in (*PUBLISHED, "alerts", "credit_ledger")
+        }
     invoices = {invoice["invoice_id"]: invoice for invoice in tables["invoices"]}
     for line in tables["invoice_lines"]:
         invoice = invoices[line["invoice_id"]]
         line |= {name: invoice[name] for name in ("subscription_id", "cycle_start")}
+        line["invoice_kind"] = invoice["kind"]
     return tables
 
 
@@ -127,7 +138,7 @@ def first_difference(ran: Ran, bill: Bill) -> str | None:
             expected = while_active(expected, actual["active_spans"], known_until)
         if difference := difference_of(rows, expected):
             return f"{name}:\n{difference}"
-    return None
+    return clipped_difference(ran, bill) or limit_alert_difference(ran, bill) or None
 
 
 def published(ran: Ran, table: str) -> Rows:
@@ -144,3 +155,71 @@ def difference_of(actual: Rows, expected: Rows) -> str:
 def said(row: tuple[Any, ...]) -> str:
     """A row in short."""
     return ", ".join("-" if value is None else str(value) for value in row)
+
+
+# ---- what the spending limit took, and its alerts
+
+
+def limit_alert_difference(ran: Ran, bill: Bill) -> str:
+    """Where the alerts about spending limits differ."""
+    accounts = {row["subscription_id"]: row["account_id"] for row in ran.published["invoices"]}
+    actual = [row for row in ran.published["alerts"] if row["kind"] == "spending_limit"]
+    for row in actual:
+        assert row["account_id"] == accounts.get(row["subscription_id"], row["account_id"])
+    expected = Counter(tuple(alert) for alert in bill.alerts)
+    difference = difference_of(rows_of(actual, Alert._fields), expected)
+    return f"alerts:\n{difference}" if difference else ""
+
+
+def clipped_difference(ran: Ran, bill: Bill) -> str:
+    """Where what the limit took is not given back to the charges: to the cent together, each to about its own part."""
+    lines = [row for row in ran.published["invoice_lines"] if row["kind"] == "spending_limit"]
+    taken = {(row["subscription_id"], row["cycle_start"]): -row["amount"] for row in lines}
+    exact = {tuple(row[:4]): row.clipped for row in bill.clipped}
+    by_cycle: dict[tuple[str, date], list[dict[str, Any]]] = {}
+    for row in ran.published["usage_history"]:
+        by_cycle.setdefault((row["subscription_id"], row["cycle_start"]), []).append(row)
+    faults = []
+    for cycle, rows in sorted(by_cycle.items()):
+        given = sum((row["clipped"] or Decimal(0) for row in rows), Decimal(0))
+        if given != taken.get(cycle, Decimal(0)):
+            faults.append(f"  {cycle}: {given} given back of {taken.get(cycle, 0)}")
+        slack = Fraction(len(rows) + 1) * 3  # each charge's lines and parts are rounded on their own; JPY has no cents
+        for row in rows:
+            own = exact.get((*cycle, row["plan"], row["charge"]), Fraction(0))
+            if abs(Fraction(row["clipped"] or 0) - own) > slack:
+                faults.append(f"  {cycle} {row['plan']} {row['charge']}: {row['clipped']}, exactly {own}")
+    return "clipped:\n" + "\n".join(faults) if faults else ""
+
+
+# ---- the ledger
+
+
+def ledger_difference(ran: Ran, ledger: Ledger, bill: Bill) -> str | None:
+    """Posts a run's invoices and top-ups, and says where the product's ledger is not the same.
+
+    Invoices of one date follow by their ids, which only the product knows.
+    """
+    known = {entry.reference for entry in ledger.entries if entry.kind == "invoice"}
+    deductions = [
+        Deduction(
+            row["bill_to_account_id"],
+            row["currency"],
+            row["subscription_id"],
+            row["cycle_start"],
+            row["cycle_end"],
+            row["invoice_id"],
+            row["total"],
+        )
+        for row in ran.published["invoices"]
+        if row["rate_card"] in bill.prepaid_cards and row["invoice_id"] not in known
+    ]
+    ledger.post(ran.report.as_of, deductions, bill.topups)
+    rows = ran.published["credit_ledger"]
+    actual = rows_of(rows, ledger.entries[0]._fields) if ledger.entries else rows_of(rows, ["account_id"])
+    if difference := difference_of(actual, Counter(tuple(entry) for entry in ledger.entries)):
+        return f"credit_ledger:\n{difference}"
+    exhausted = [row for row in ran.published["alerts"] if row["kind"] == "credit_exhausted"]
+    expected = Counter(tuple(alert) for alert in ledger.exhausted)
+    difference = difference_of(rows_of(exhausted, ["subscription_id", "cycle_start"]), expected)
+    return f"alerts:\n{difference}" if difference else None

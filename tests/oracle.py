@@ -5,7 +5,7 @@ columns. A figure that the product and this file work out alike was derived twic
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -102,67 +102,6 @@ class Peak(NamedTuple):
     category: str
     quantity: int
     peak_at: datetime
-
-
-class Line(NamedTuple):
-    """One line of an invoice, without its number and its words."""
-
-    subscription_id: str
-    cycle_start: date
-    kind: str
-    charge: str
-    plan: str
-    rate_card_version: int
-    quantity: Decimal
-    unit_price: Decimal | None
-    amount: Decimal
-    service_start: date
-    service_end: date
-
-
-class Invoice(NamedTuple):
-    """One invoice of kind `cycle`, without its id and number."""
-
-    account_id: str
-    bill_to_account_id: str
-    subscription_id: str
-    rate_card: str
-    rate_card_version: int
-    currency: str
-    cycle_start: date
-    cycle_end: date
-    issue_date: date
-    issued_as_of: date
-    due_date: date
-    total: Decimal
-
-
-class History(NamedTuple):
-    """One row of `usage_history`, the columns that peaks fill."""
-
-    subscription_id: str
-    cycle_start: date
-    cycle_end: date
-    plan: str
-    charge: str
-    quantity: Decimal
-    peak_at: datetime | None
-    amount: Decimal
-
-
-@dataclass
-class Bill:
-    """Everything a run over a world should give, stage by stage, in the order of the work."""
-
-    rejected_rows: list[Refused] = field(default_factory=list)
-    billing_cycles: list[Cycle] = field(default_factory=list)
-    active_spans: list[ActiveSpan] = field(default_factory=list)
-    plan_spans: list[PlanSpan] = field(default_factory=list)
-    cart_changes: list[CartChange] = field(default_factory=list)
-    peaks: list[Peak] = field(default_factory=list)
-    invoices: list[Invoice] = field(default_factory=list)
-    invoice_lines: list[Line] = field(default_factory=list)
-    usage_history: list[History] = field(default_factory=list)
 
 
 # ---- dates and clocks
@@ -479,20 +418,23 @@ class Verdict(NamedTuple):
 def judged(rows: Iterable[Row], reason_to_hold: Callable[[Row], str | None]) -> Verdict:
     """Of each key the row of the highest revision that is not held counts, or takes the key out if it is voided.
 
-    A voided row says nothing that could be held. What a standing revision supersedes is not looked at.
+    A voided row says nothing that could be held. What a standing revision supersedes is not looked at. Rows of one key
+    and revision that are not in conflict, since they fall into different cycles, count side by side.
     """
-    by_key: dict[tuple[Any, ...], list[Row]] = {}
+    by_key: dict[tuple[Any, ...], dict[int, list[Row]]] = {}
     for row in rows:
-        by_key.setdefault(row.key, []).append(row)
+        by_key.setdefault(row.key, {}).setdefault(row.revision, []).append(row)
     verdict = Verdict([], [], [])
     for revisions in by_key.values():
-        for row in sorted(revisions, key=lambda row: row.revision, reverse=True):
-            reason = None if row.is_voided else reason_to_hold(row)
-            if reason:
-                verdict.held.append((row, reason))
-                continue
-            (verdict.voids if row.is_voided else verdict.standing).append(row)
-            break
+        for _, same in sorted(revisions.items(), reverse=True):
+            reasons = [None if row.is_voided else reason_to_hold(row) for row in same]
+            for row, reason in zip(same, reasons, strict=True):
+                if reason:
+                    verdict.held.append((row, reason))
+                else:
+                    (verdict.voids if row.is_voided else verdict.standing).append(row)
+            if None in reasons:
+                break
     return verdict
 
 
@@ -850,55 +792,6 @@ def cart_changes_of(feeds: CartFeeds) -> list[CartChange]:
     return changes
 
 
-# ---- feeds whose charges come with later issues: what is held of them
-
-
-def judged_limits(rows: Sequence[Row], subscriptions: Mapping[str, Subscription]) -> list[Verdict]:
-    """Spending limits in the order of agreement: each must be above the highest one agreed before."""
-    agreed: dict[str, Decimal] = {}
-
-    def misfit(row: Row) -> str | None:
-        own, amount = row.values["subscription_id"], row.values["limit_amount"]
-        if own not in subscriptions:
-            return "unknown_subscription"
-        return "limit_not_raised" if own in agreed and amount <= agreed[own] else None
-
-    verdicts = []
-    for at in sorted({row.values["agreed_at"] for row in rows}):
-        verdicts.append(judged((row for row in rows if row.values["agreed_at"] == at), misfit))
-        agreed |= {row.values["subscription_id"]: row.values["limit_amount"] for row in verdicts[-1].standing}
-    return verdicts
-
-
-def judged_elsewhere(
-    reading: Reading, subscriptions: Mapping[str, Subscription], accounts: Mapping[str, Row], bill: Bill
-) -> list[Verdict]:
-    """What becomes of the rows of usage, limits, one-off charges and top-ups."""
-
-    def is_active(own: str, instant: datetime) -> bool:
-        spans = [span for span in bill.active_spans if span.subscription_id == own]
-        return any(since <= instant and (until is None or instant < until) for _, since, until in spans)
-
-    def misfit(row: Row) -> str | None:
-        own = row.values["subscription_id"]
-        if own not in subscriptions:
-            return "unknown_subscription"
-        if row.feed == "usage" and row.values["meter"] not in subscriptions[own].card.priced("meter"):
-            return "unknown_meter"
-        at = row.values["occurred_at" if row.feed == "usage" else "purchased_at"]
-        return None if is_active(own, at) else "outside_subscription"
-
-    def unpaid(row: Row) -> str | None:
-        return None if row.values["account_id"] in accounts else "unknown_account"
-
-    return [
-        judged(reading.rows["usage"], misfit),
-        judged(reading.rows["one_off_charges"], misfit),
-        judged(reading.rows["credit_topups"], unpaid),
-        *judged_limits(reading.rows["spending_limits"], subscriptions),
-    ]
-
-
 # ---- prices
 
 
@@ -949,219 +842,3 @@ def rounded(amount: Fraction, currency: str, rounding: str) -> Decimal:
         "up": rest > 0,
     }[rounding]
     return Decimal(int(minor) + up).scaleb(-digits)
-
-
-# ---- invoices
-
-
-@dataclass
-class Biller:
-    """Bills one subscription, cycle by cycle."""
-
-    subscription: Subscription
-    timeline: Timeline
-    changes: Sequence[CartChange]
-    as_of: date
-    bill: Bill
-    issued: Collection[Cycle] = ()
-
-    def run(self) -> None:
-        """Adds the subscription's cycles, and the invoices of those due that had an active instant."""
-        for cycle in cycles_of(self.subscription):
-            if cycle.cycle_start > self.as_of:
-                break
-            self.bill.billing_cycles.append(cycle)
-            segments = self._segments(cycle)
-            if segments and cycle.cycle_end <= self.as_of and cycle not in self.issued:
-                self._invoice(cycle, segments)
-
-    def _segments(self, cycle: Cycle) -> list[tuple[datetime, datetime]]:
-        segments = []
-        for _, active_from, active_until in self.timeline.active_spans():
-            start, end = max(active_from, cycle.starts_at), min(active_until or cycle.ends_at, cycle.ends_at)
-            if start < end:
-                segments.append((start, end))
-        return segments
-
-    def _invoice(self, cycle: Cycle, segments: Sequence[tuple[datetime, datetime]]) -> None:
-        version = self.subscription.card.version_on(cycle.cycle_start)
-        if cycle.cycle_end + timedelta(days=version["grace_days"]) > self.as_of:
-            return
-        plan = self.timeline.plan_before(segments[-1][1])
-        if plan not in version["plans"]:
-            raise RunStops(f"version {version['version']} has no plan {plan}")
-        peaks = self._peaks(cycle, segments)
-        self.bill.peaks += peaks.values()
-        total = Decimal(0)
-        for charge, terms in version["plans"][plan].items():
-            if terms["kind"] == "peak":
-                total += self._peak_charge(cycle, version, plan, charge, peaks.get(terms["category"]))
-            elif self._owes_fee(cycle, segments, terms):
-                total += self._line(cycle, version, plan, charge, 1)
-        account = self.subscription.account.values
-        self.bill.invoices.append(
-            Invoice(
-                account["account_id"],
-                account["master_account_id"] or account["account_id"],
-                self.subscription.subscription_id,
-                version["rate_card"],
-                version["version"],
-                version["currency"],
-                cycle.cycle_start,
-                cycle.cycle_end,
-                cycle.cycle_end,
-                self.as_of,
-                cycle.cycle_end + timedelta(days=version["payment_days"]),
-                total,
-            )
-        )
-
-    def _owes_fee(self, cycle: Cycle, segments: Sequence[tuple[datetime, datetime]], terms: Mapping[str, Any]) -> bool:
-        """A fee in arrears may be dropped where the subscription was cancelled in the cycle and stayed so."""
-        stayed = segments[-1][1] == cycle.ends_at
-        back = any(active_from == cycle.ends_at for _, active_from, _ in self.timeline.active_spans())
-        return stayed or back or terms.get("on_cancel", "charge") == "charge"
-
-    def _peaks(self, cycle: Cycle, segments: Sequence[tuple[datetime, datetime]]) -> dict[str, Peak]:
-        peaks: dict[str, Peak] = {}
-        for start, end in segments:
-            inside = {change.changed_at for change in self.changes if start < change.changed_at < end}
-            for instant in sorted({start} | inside):
-                for category, quantity in self._active_carts(instant).items():
-                    if category not in peaks or quantity > peaks[category].quantity:
-                        own = self.subscription.subscription_id
-                        peaks[category] = Peak(own, cycle.cycle_start, category, quantity, instant)
-        return peaks
-
-    def _active_carts(self, instant: datetime) -> dict[str, int]:
-        now = {change.cart_id: change.category_after for change in self.changes if change.changed_at <= instant}
-        categories = [category for category in now.values() if category is not None]
-        return {category: categories.count(category) for category in categories}
-
-    def _peak_charge(
-        self, cycle: Cycle, version: Mapping[str, Any], plan: str, charge: str, peak: Peak | None
-    ) -> Decimal:
-        quantity = peak.quantity if peak else 0
-        amount = self._line(cycle, version, plan, charge, quantity) if peak else Decimal(0)
-        peak_at = peak.peak_at if peak else None
-        own = self.subscription.subscription_id
-        self.bill.usage_history.append(
-            History(own, cycle.cycle_start, cycle.cycle_end, plan, charge, Decimal(quantity), peak_at, amount)
-        )
-        return amount
-
-    def _line(self, cycle: Cycle, version: Mapping[str, Any], plan: str, charge: str, quantity: int) -> Decimal:
-        terms = version["plans"][plan][charge]
-        amount = rounded(price_of(terms["price"], quantity), version["currency"], version["rounding"])
-        unit_price = terms["price"].get("per_unit", amount if terms["kind"] == "recurring" else None)
-        self.bill.invoice_lines.append(
-            Line(
-                self.subscription.subscription_id,
-                cycle.cycle_start,
-                terms["kind"],
-                charge,
-                plan,
-                version["version"],
-                Decimal(quantity),
-                None if unit_price is None else Decimal(unit_price),
-                amount,
-                cycle.cycle_start,
-                cycle.cycle_end,
-            )
-        )
-        return amount
-
-
-@dataclass
-class Books:
-    """What earlier runs left behind: the cycles they issued, their part of the bill, and the rows they held."""
-
-    issued: list[Cycle] = field(default_factory=list)
-    invoices: list[Invoice] = field(default_factory=list)
-    invoice_lines: list[Line] = field(default_factory=list)
-    usage_history: list[History] = field(default_factory=list)
-    held: set[tuple[str, int]] = field(default_factory=set)
-
-    def close(self, bill: Bill) -> None:
-        """Takes a run in."""
-        billed = {(invoice.subscription_id, invoice.cycle_start) for invoice in bill.invoices}
-        self.issued += [cycle for cycle in bill.billing_cycles if cycle[:2] in billed]
-        self.invoices += bill.invoices
-        self.invoice_lines += bill.invoice_lines
-        self.usage_history += bill.usage_history
-        self.held = {(row.file, row.row_number) for row in bill.rejected_rows if row.status == "held"}
-
-
-INSTANTS = {
-    "subscriptions": "effective_at",
-    "cart_events": "occurred_at",
-    "cart_snapshots": "snapshot_at",
-    "usage": "occurred_at",
-    "one_off_charges": "purchased_at",
-    "spending_limits": "agreed_at",
-}
-
-
-def late_rows(verdicts: Iterable[Verdict], books: Books, is_new: Callable[[Row], bool]) -> list[tuple[Row, str]]:
-    """Rows that say something of a cycle that was issued without them.
-
-    What is said of carts, plans, activity and limits lasts, so it is late for every issued cycle that ends after it.
-    """
-    late = []
-    for row in (row for verdict in verdicts for row in verdict.standing + verdict.voids):
-        if row.feed not in INSTANTS or not (is_new(row) or (row.file, row.row_number) in books.held):
-            continue
-        at = row.values[INSTANTS[row.feed]]
-        own = [cycle for cycle in books.issued if cycle.subscription_id == row.values["subscription_id"]]
-        if row.feed in ("usage", "one_off_charges"):
-            own = [cycle for cycle in own if cycle.starts_at <= at]
-        if any(at < cycle.ends_at for cycle in own):
-            late.append((row, "late"))
-    return late
-
-
-def rate(world: World, as_of: date, books: Books | None = None, night: int = 0) -> Bill:
-    """Works out what one run over a world should give: its stages, what it issues, and every row refused so far.
-
-    :param books: what earlier runs left; None: nothing was run before
-    :param night: the number of this run, from 0; `world` holds the files that are there by then
-    :raises RunStops: the run should end with exit 2
-    """
-    books = books or Books()
-    reading = read_feeds(world)
-    accounts = newest_accounts(reading.rows["accounts"])
-    subscriptions, verdict = subscriptions_of(reading.rows["subscriptions"], accounts, rate_cards_of(world))
-    carts, cart_verdicts = cart_feeds_of(reading, subscriptions, world.min_snapshot_share)
-    bill = Bill(cart_changes=cart_changes_of(carts))
-    changes: dict[str, list[CartChange]] = {own: [] for own in subscriptions}
-    for change in bill.cart_changes:
-        changes[change.subscription_id].append(change)
-    for own, subscription in subscriptions.items():
-        timeline = Timeline(subscription)
-        timeline.replay()
-        bill.active_spans += timeline.active_spans()
-        bill.plan_spans += timeline.plan_spans()
-        Biller(subscription, timeline, changes[own], as_of, bill, books.issued).run()
-    verdicts = [verdict, *cart_verdicts, *judged_elsewhere(reading, subscriptions, accounts, bill)]
-    held = [held for verdict in verdicts for held in verdict.held]
-    held += late_rows(verdicts, books, lambda row: world.night_of(row.file) == night)
-    bill.rejected_rows = reading.refused + [row.refused("held", reason) for row, reason in held]
-    return bill
-
-
-def rate_nights(world: World, as_of: Sequence[date]) -> Iterator[tuple[World, Bill]]:
-    """Works out a sequence of runs: what is there in each, its stages, and all that is published after it."""
-    books = Books()
-    for night, day in enumerate(as_of):
-        there = world.until(night)
-        bill = rate(there, day, books, night)
-        books.close(bill)
-        yield (
-            there,
-            replace(
-                bill,
-                invoices=[*books.invoices],
-                invoice_lines=[*books.invoice_lines],
-                usage_history=[*books.usage_history],
-            ),
-        )

@@ -32,9 +32,16 @@ from tests.oracle import (
     read_feeds,
     subscriptions_of,
 )
-from tests.oracle_credit import Prepaid, is_prepaid, prepaid_of
+from tests.oracle_credit import Prepaid, entry_date, is_prepaid, prepaid_of
 from tests.oracle_cycle import ActiveCycle, Line, Terms, active_cycles_of
-from tests.oracle_fees import advance_lines, arrears_lines, one_off_lines, opening_lines, upgrade_lines
+from tests.oracle_fees import (
+    advance_lines,
+    arrears_lines,
+    is_billed_before,
+    one_off_lines,
+    opening_lines,
+    upgrade_lines,
+)
 from tests.oracle_usage import Alert, Counted, CycleUsage, Limits, reason_without_charge
 
 # ---- what comes out
@@ -84,7 +91,7 @@ class Clipped(NamedTuple):
 
 
 class Used(NamedTuple):
-    """One row of the stage `usage_quantities`, but those of quantity 0."""
+    """One row of the stage `usage_quantities`."""
 
     subscription_id: str
     cycle_start: date
@@ -138,10 +145,12 @@ class Books:
     usage_history: list[History] = field(default_factory=list)
     clipped: list[Clipped] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
+    posted: set[str] = field(default_factory=set)
     held: set[tuple[str, int]] = field(default_factory=set)
 
-    def close(self, bill: Bill) -> None:
+    def close(self, bill: Bill, as_of: date) -> None:
         """Takes a run in."""
+        self.posted |= {row.values["topup_id"] for row, prepaid in bill.topups if entry_date(row, prepaid) <= as_of}
         billed = {(row.subscription_id, row.cycle_start) for row in bill.invoices if row.kind == "cycle"}
         self.issued += [cycle for cycle in bill.billing_cycles if cycle[:2] in billed]
         self.opened |= {row.subscription_id for row in bill.invoices if row.kind == "opening"}
@@ -151,6 +160,16 @@ class Books:
         self.clipped += bill.clipped
         self.alerts += bill.alerts
         self.held = {(row.file, row.row_number) for row in bill.rejected_rows if row.status == "held"}
+
+    def carries(self, of: ActiveCycle) -> bool | None:
+        """Whether the issued invoice that falls on a cycle's first day bears its advance fee; None: none is issued."""
+        before = [cycle for cycle in self.issued if (cycle[0], cycle.cycle_end) == of.cycle[:2]]
+        return self.bears_next_fee(before[0]) if before else None
+
+    def bears_next_fee(self, cycle: Cycle) -> bool:
+        """Whether an issued invoice bears an advance fee of the cycle that begins where its own ends."""
+        fees = (line for line in self.invoice_lines if line.kind == "recurring")
+        return any((line[0], line.cycle_start, line.service_start) == (*cycle[:2], cycle.cycle_end) for line in fees)
 
     def knows(self, alert: Alert) -> bool:
         """Whether an earlier run reported the threshold of this limit in this cycle."""
@@ -287,21 +306,28 @@ STATUS = {"unpriced": "unpriced", "bad_value": "rejected"}
 
 
 def late_rows(verdicts: Iterable[Verdict], books: Books, is_new: Callable[[Row], bool]) -> list[tuple[Row, str]]:
-    """Rows that say something of a cycle that was issued without them.
+    """Rows that say something of a cycle that was issued without them, or of a top-up that is posted."""
+    rows = (row for verdict in verdicts for row in verdict.standing + verdict.voids)
+    rows = (row for row in rows if is_new(row) or (row.file, row.row_number) in books.held)
+    return [(row, "late") for row in rows if is_settled(row, books)]
 
-    What is said of carts, plans, activity and limits lasts, so it is late for every issued cycle that ends after it.
+
+def is_settled(row: Row, books: Books) -> bool:
+    """Whether earlier runs settled what a row is about.
+
+    What is said of carts, plans, activity and limits lasts, so it is settled for every issued cycle that ends after it;
+    a subscription's row at the very end of one too, where the invoice bears the fee of the cycle that begins there.
     """
-    late = []
-    for row in (row for verdict in verdicts for row in verdict.standing + verdict.voids):
-        if row.feed not in INSTANTS or not (is_new(row) or (row.file, row.row_number) in books.held):
-            continue
-        at = row.values[INSTANTS[row.feed]]
-        own = [cycle for cycle in books.issued if cycle.subscription_id == row.values["subscription_id"]]
-        if row.feed in ("usage", "one_off_charges"):
-            own = [cycle for cycle in own if cycle.starts_at <= at]
-        if any(at < cycle.ends_at for cycle in own):
-            late.append((row, "late"))
-    return late
+    if row.feed == "credit_topups":
+        return row.values["topup_id"] in books.posted
+    if row.feed not in INSTANTS:
+        return False
+    at = row.values[INSTANTS[row.feed]]
+    own = [cycle for cycle in books.issued if cycle.subscription_id == row.values["subscription_id"]]
+    if row.feed in ("usage", "one_off_charges"):
+        own = [cycle for cycle in own if cycle.starts_at <= at]
+    at_end = [cycle for cycle in own if row.feed == "subscriptions" and at == cycle.ends_at]
+    return any(at < cycle.ends_at for cycle in own) or any(books.bears_next_fee(cycle) for cycle in at_end)
 
 
 # ---- bills
@@ -335,7 +361,8 @@ class Biller:
                 self._watch(of)
             elif self._is_due(of, of.cycle.cycle_end) and of.cycle not in self.books.issued:
                 before, after = by_end.get(of.cycle.cycle_start), by_start.get(of.cycle.cycle_end)
-                self._close(of, advance_lines(of, before, after, first=of is active[0]))
+                is_billed = of is active[0] or is_billed_before(of, before, self.books.carries(of))
+                self._close(of, advance_lines(of, after, is_billed=is_billed))
 
     def _is_due(self, of: ActiveCycle, issue_date: date) -> bool:
         return issue_date + timedelta(days=of.version["grace_days"]) <= self.as_of
@@ -353,10 +380,18 @@ class Biller:
     def _watch(self, of: ActiveCycle) -> None:
         """The alerts of an open cycle."""
         try:
-            alerts = self._usage(of).alerts()
+            if of.version.get("spending_limit", {}).get("alert_at"):
+                usage = self._usage(of)
+                self.bill.alerts += [alert for alert in usage.alerts() if not self.books.knows(alert)]
+                self._note_quantities(of, usage.counted())
         except RunStops:  # not billed yet
             return
-        self.bill.alerts += [alert for alert in alerts if not self.books.knows(alert)]
+
+    def _note_quantities(self, of: ActiveCycle, counted: Sequence[Counted]) -> None:
+        """What every charge counted that looked at a row."""
+        for item in counted:
+            if item.is_counted:
+                self.bill.usage_quantities.append(Used(*of.cycle[:2], item.plan, item.charge, item.quantity))
 
     def _usage(self, of: ActiveCycle) -> CycleUsage:
         agreed = [(row.values["agreed_at"], row.values["limit_amount"]) for row in self.rows["spending_limits"]]
@@ -386,14 +421,15 @@ class Biller:
         """The stages and the history of a cycle's usage charges."""
         cycle = of.cycle
         usage = self._usage(of)
+        self._note_quantities(of, counted)
         for item in counted:
-            if item.quantity:
-                self.bill.usage_quantities.append(Used(*cycle[:2], item.plan, item.charge, item.quantity))
             if item.minimum is not None and item.shortfall is not None:
                 used = usage.used(item.terms)
                 self.bill.minimums.append(
                     Minimum(*cycle[:2], item.charge, item.plan, used, item.minimum, item.shortfall)
                 )
+            if item.plan != of.plan_last and not item.quantity:
+                continue
             self.bill.usage_history.append(
                 History(
                     *cycle[:3],
@@ -509,8 +545,9 @@ def rate(world: World, as_of: date, books: Books | None = None, night: int = 0) 
     every = [verdict, *cart_verdicts, *(one for found in verdicts.values() for one in found)]
     listed = [held for one in every for held in one.held]
     listed += [(row, "bad_value") for row in too_fine]
-    listed += [(row, "unpriced") for row in standing["usage"] if judge.lacks_charge(row) == "unpriced"]
-    listed += late_rows(every, books, lambda row: world.night_of(row.file) == night)
+    unpriced = [(row, "unpriced") for row in standing["usage"] if judge.lacks_charge(row) == "unpriced"]
+    late = late_rows(every, books, lambda row: world.night_of(row.file) == night)
+    listed += unpriced + [(row, why) for row, why in late if (row, "unpriced") not in unpriced]
     bill.rejected_rows = reading.refused + [row.refused(STATUS.get(why, "held"), why) for row, why in listed]
     return bill
 
@@ -521,7 +558,7 @@ def rate_nights(world: World, as_of: Sequence[date]) -> Iterator[tuple[World, Bi
     for night, day in enumerate(as_of):
         there = world.until(night)
         bill = rate(there, day, books, night)
-        books.close(bill)
+        books.close(bill, day)
         yield (
             there,
             replace(

@@ -64,6 +64,11 @@ def prepaid_of(account: Row, subscriptions: Iterable[Subscription]) -> Prepaid |
     return None
 
 
+def entry_date(row: Row, prepaid: Prepaid) -> date:
+    """The local date on which a top-up was bought."""
+    return date_begun(row.values["purchased_at"], prepaid.zone_name)
+
+
 @dataclass
 class Ledger:
     """All entries posted so far, in the order of posting."""
@@ -91,7 +96,7 @@ class Ledger:
         posted = {entry.reference for entry in self.entries if entry.kind == "topup"}
         due: list[tuple[date, int, str, str, str, Decimal, Deduction | None]] = []
         for row, prepaid in topups:
-            day, reference = date_begun(row.values["purchased_at"], prepaid.zone_name), row.values["topup_id"]
+            day, reference = entry_date(row, prepaid), row.values["topup_id"]
             if day <= as_of and reference not in posted:
                 owner = (row.values["account_id"], prepaid.currency)
                 due.append((day, 0, reference, *owner, Decimal(row.values["amount"]), None))

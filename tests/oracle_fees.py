@@ -40,21 +40,21 @@ def is_active_at(of: ActiveCycle, instant: datetime) -> bool:
     return any(since <= instant and (until is None or instant < until) for _, since, until in spans)
 
 
-def is_billed_before(of: ActiveCycle, before: ActiveCycle | None) -> bool:
+def is_billed_before(of: ActiveCycle, before: ActiveCycle | None, carries: bool | None = None) -> bool:
     """Whether a later cycle's advance fee stands on the invoice of the cycle before, which falls on its first day.
 
     :param before: the cycle just before; None: it has no active instant
+    :param carries: what an earlier run decided, where it issued that invoice; late rows do not change it
     """
+    if carries is not None:
+        return carries
     return before is not None and is_active_at(of, of.cycle.starts_at)
 
 
-def advance_lines(of: ActiveCycle, before: ActiveCycle | None, after: ActiveCycle | None, *, first: bool) -> list[Line]:
-    """Advance fees on a cycle's invoice: the next cycle's, and its own where no earlier invoice could carry them.
-
-    :param first: the subscription starts in this cycle, so its own fee is on the opening invoice
-    """
+def advance_lines(of: ActiveCycle, after: ActiveCycle | None, *, is_billed: bool) -> list[Line]:
+    """Advance fees on a cycle's invoice: the next cycle's, and its own where no earlier invoice bears them."""
     lines: list[Line] = []
-    if not first and not is_billed_before(of, before):
+    if not is_billed:
         lines += fee_lines(of, of.plan_first, fees_in_advance(of, of.plan_first), None)
     if after and is_billed_before(after, of):
         fees = fees_in_advance(after, after.plan_first)

@@ -27,7 +27,9 @@ def reason_without_charge(row: Row, charges: Mapping[str, Terms]) -> str | None:
     if meter not in meters_of(charges):
         return "unpriced"
     counts_values = any(
-        terms["kind"] == "usage" and terms["meter"] == meter and terms["aggregation"] == "unique"
+        terms["kind"] == "usage"
+        and terms["aggregation"] == "unique"
+        and meter in (terms["meter"], terms.get("minimum", {}).get("meter"))
         for terms in charges.values()
     )
     if counts_values and row.values["quantity"] > 0 and row.values["value"] is None:
@@ -56,6 +58,11 @@ def aggregated(rows: Sequence[Row], aggregation: str) -> Decimal:
         case "unique":
             return Decimal(len({row.values["value"] for row in above_zero} - {None}))
     raise AssertionError(aggregation)
+
+
+def counts(row: Row, aggregation: str) -> bool:
+    """Whether an aggregation looks at a row: those of quantity 0 are skipped by count and unique."""
+    return aggregation not in ("count", "unique") or row.values["quantity"] > 0
 
 
 def in_order(rows: Sequence[Row]) -> list[int]:
@@ -173,6 +180,7 @@ class Counted(NamedTuple):
     charge: str
     terms: Terms
     quantity: Decimal
+    is_counted: bool
     minimum: Decimal | None
     shortfall: Decimal | None
     lines: list[Line]
@@ -217,14 +225,13 @@ class CycleUsage:
         return self.of.plan_at(row.values["occurred_at"])
 
     def counted(self) -> list[Counted]:
-        """Every usage charge of the plan at the end, and those of other plans that counted something."""
+        """Every usage charge of the plan at the end, and those of other plans that looked at a row."""
         found = []
         for plan in sorted({self.of.plan_last} | {self.plan_of(row) for row in self.rows}):
             for position, name, terms in self.usage_charges(plan):
                 quantity = aggregated(self.rows_under(plan, terms["meter"]), terms["aggregation"])
-                if plan == self.of.plan_last or quantity > 0:
-                    found.append(self._priced(plan, position, name, terms, quantity))
-        return found
+                found.append(self._priced(plan, position, name, terms, quantity))
+        return [item for item in found if item.plan == self.of.plan_last or item.is_counted]
 
     def _priced(self, plan: str, position: int, name: str, terms: Terms, quantity: Decimal) -> Counted:
         minimum = shortfall = None
@@ -242,7 +249,9 @@ class CycleUsage:
         total = sum((line.amount for line in lines), Decimal(0))
         if "cap" in terms and total > Decimal(terms["cap"]):
             lines.append(self.of.line("cap", name, Decimal(terms["cap"]) - total, plan=plan))
-        return Counted(plan, position, name, terms, quantity, minimum, shortfall, lines)
+        rows = self.rows_under(plan, terms["meter"])
+        is_counted = any(counts(row, terms["aggregation"]) for row in rows)
+        return Counted(plan, position, name, terms, quantity, is_counted, minimum, shortfall, lines)
 
     def used(self, terms: Terms) -> Decimal:
         """What counts toward a charge's minimum: its meter's quantity in the whole cycle, under any plan."""
@@ -261,7 +270,7 @@ class CycleUsage:
             for _, name, terms in self.usage_charges(plan):
                 if terms["meter"] != row.values["meter"] or "volume" in terms["price"]:
                     continue
-                if terms["aggregation"] not in ("sum", "count"):
+                if terms["aggregation"] not in ("sum", "count") or not counts(row, terms["aggregation"]):
                     continue
                 before = seen.setdefault((plan, name), [])
                 price_before = capped_price(terms, aggregated(before, terms["aggregation"]))

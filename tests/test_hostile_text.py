@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import oracle
+from tests import oracle, oracle_bill
 from tests.comparison import first_difference, run
 from tests.oracle import World
 from tests.worlds import columns_of, csv_of, write_world
@@ -129,7 +129,7 @@ def test_hostile_text_comes_out_as_it_went_in(suffix: str, tmp_path: Path) -> No
     """Every id, plan, charge, category and card name; the refused rows hold the raw text of every column."""
     world = hostile_world(suffix)
     ran = run(world, tmp_path, AS_OF)
-    difference = first_difference(ran, oracle.rate(world, AS_OF))
+    difference = first_difference(ran, oracle_bill.rate(world, AS_OF))
     assert difference is None, difference
     assert {row["account_id"] for row in ran.published["invoices"]} == set(TEXTS)
     assert {row["quantity"] for row in ran.published["invoice_lines"]} == {len(TEXTS)}
@@ -148,7 +148,7 @@ def test_line_ends_of_windows_are_no_part_of_the_text(tmp_path: Path) -> None:
     for name, rows in world.files.items():
         text = csv_of(columns_of(name, rows), rows, line_end="\r\n")
         (tmp_path / "input" / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
-    difference = first_difference(run(world, tmp_path, AS_OF), oracle.rate(world, AS_OF))
+    difference = first_difference(run(world, tmp_path, AS_OF), oracle_bill.rate(world, AS_OF))
     assert difference is None, difference
 
 
@@ -211,7 +211,7 @@ def test_hostile_file_names_are_read_and_listed_as_they_are(tmp_path: Path) -> N
         files[f"cart_events/{name}"] = [{**row, "state": "active"}, {**row, "state": "on"}]
     world = World(files, [card])
     ran = run(world, tmp_path, AS_OF)
-    difference = first_difference(ran, oracle.rate(world, AS_OF))
+    difference = first_difference(ran, oracle_bill.rate(world, AS_OF))
     assert difference is None, difference
     assert [line["quantity"] for line in ran.published["invoice_lines"]] == [len(FILE_NAMES)]
 

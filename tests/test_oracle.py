@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests import oracle
-from tests.oracle import World, rate
+from tests.oracle import World
+from tests.oracle_bill import rate
 
 
 def card(**changes: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
-from tests import oracle
+from tests import oracle_bill
 from tests.comparison import Ran, first_difference, published, run
 from tests.oracle import RunStops, World
 from tests.worlds import arriving_worlds, worlds
@@ -50,7 +50,7 @@ def test_every_stage_is_as_the_oracle_works_it_out(drawn: tuple[World, date]) ->
     world, as_of = drawn
     with TemporaryDirectory() as folder:
         try:
-            bill = oracle.rate(world, as_of)
+            bill = oracle_bill.rate(world, as_of)
         except RunStops:
             with pytest.raises(BadInput):
                 run(world, Path(folder), as_of)
@@ -100,11 +100,11 @@ def test_several_nights_issue_what_one_night_would(drawn: tuple[World, date], da
     """All files are there from the start; then one more run, with nothing new, changes no byte."""
     world, as_of = drawn
     cuts = data.draw(st.sets(st.dates(date.fromordinal(as_of.toordinal() - 60), as_of), max_size=2))
-    bill = oracle.rate(world, as_of)
+    bill = oracle_bill.rate(world, as_of)
     with TemporaryDirectory() as folder:
         for night in sorted({*cuts, as_of}):
             ran = run(world, Path(folder), night)
-        issued_as_of = oracle.Invoice._fields.index("issued_as_of")
+        issued_as_of = oracle_bill.Invoice._fields.index("issued_as_of")
         invoices = Counter(
             (*row[:issued_as_of], as_of, *row[issued_as_of + 1 :]) for row in published(ran, "invoices").elements()
         )
@@ -124,7 +124,7 @@ def test_late_files_change_what_is_not_issued_yet(drawn: tuple[World, list[date]
     """Night by night: late rows are held, issued invoices stay, later cycles know of them."""
     world, runs = drawn
     with TemporaryDirectory() as folder:
-        for (there, bill), as_of in zip(oracle.rate_nights(world, runs), runs, strict=True):
+        for (there, bill), as_of in zip(oracle_bill.rate_nights(world, runs), runs, strict=True):
             ran = run(there, Path(folder), as_of)
             difference = first_difference(ran, bill)
             assert difference is None, f"as of {as_of}: {difference}"

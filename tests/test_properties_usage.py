@@ -14,7 +14,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from tests import oracle_bill
-from tests.comparison_usage import Ran, first_difference, ledger_difference, run
+from tests.comparison import Ran, first_difference, ledger_difference, run
 from tests.oracle import RunStops, World
 from tests.oracle_bill import Bill, Invoice
 from tests.oracle_credit import Ledger
@@ -23,7 +23,7 @@ from tests.worlds import arriving_worlds
 from tests.worlds_usage import usage_worlds
 from usage_rating.errors import BadInput
 
-EXAMPLES = int(os.environ.get("RATING_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("RATING_EXAMPLES", "16"))
 LIMITED = ("usage", "minimum", "cap", "spending_limit")
 
 
@@ -88,11 +88,12 @@ def check_minimums(ran: Ran) -> None:
 
 
 def check_limits(ran: Ran, bill: Bill) -> None:
-    """No cycle's usage costs more than the limit in force at its end, where one was in force from its start."""
+    """No cycle's usage costs less than nothing, or more than the limit at its end where one was in force throughout."""
     for invoice in (invoice for invoice in ran.published["invoices"] if invoice["kind"] == "cycle"):
         limit = bill.limits_throughout.get((invoice["subscription_id"], invoice["cycle_start"]))
         used = sum((line["amount"] for line in lines_of(ran, invoice) if line["kind"] in LIMITED), Decimal(0))
         assert limit is None or used <= limit
+        assert used >= 0
 
 
 def check_balances(ran: Ran) -> None:

@@ -161,13 +161,14 @@ def hurry(sketch: Sketch, rows: Sequence[Text]) -> None:
 
 
 def sketch_usage(sketch: Sketch, subscription_id: str, moments: Sequence[datetime]) -> None:
-    """Rows of usage; the same event ids in any order of time."""
+    """Rows of usage; their ids follow no order of time, and an exporter may number anew in each cycle."""
+    is_numbered_anew = sketch.chance(4)
     drawn = sketch.draw(st.lists(st.sampled_from(moments), min_size=sketch.pick([6, 0, 10]), max_size=16))
     for number, at in enumerate(drawn):
         sketch.rows["usage"].append(
             {
                 "subscription_id": subscription_id,
-                "event_id": f"E{number * 7 % 10}{number}",
+                "event_id": f"E{number % 4}" if is_numbered_anew else f"E{number * 7 % 10}{number}",
                 "meter": sketch.pick(["messages", "messages", *METERS]),
                 "quantity": sketch.pick(QUANTITIES),
                 "occurred_at": sketch.text(at),

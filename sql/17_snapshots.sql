@@ -8,18 +8,18 @@
 with standing as (
     select
         *,
-        max(case when not is_refused then revision end)
+        max(case when not is_refused and not is_conflict then revision end)
             over (partition by snapshot_at, subscription_id, cart_id) as revision_in_force
     from cart_snapshot_rows
-    where not is_conflict and arrival = 1
+    where is_conflict or arrival = 1
 ),
 
 sizes as (
     select
         snapshot_at,
-        count(case when state = 'active' then 1 end) as active_carts
+        count(case when state = 'active' and not is_conflict then 1 end) as active_carts
     from standing
-    where is_refused or (revision = revision_in_force and not voided)
+    where is_refused or is_conflict or (revision = revision_in_force and not voided)
     group by snapshot_at
 ),
 

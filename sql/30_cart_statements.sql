@@ -13,7 +13,7 @@ with listings as (
         max(case when r.verdict = 'counted' then r.state end) as state
     from cart_snapshots_judged as r
     inner join snapshots on r.snapshot_at = snapshots.snapshot_at
-    where r.verdict in ('counted', 'held', 'refused') and not snapshots.is_incomplete
+    where r.verdict in ('counted', 'held', 'refused', 'rejected') and not snapshots.is_incomplete
     group by r.subscription_id, r.cart_id, r.snapshot_at
 ),
 

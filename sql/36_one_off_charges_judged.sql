@@ -1,7 +1,6 @@
 -- 36_one_off_charges_judged: each one-off row, and whether it counts.
 --
--- in:    known_one_off_charges, subscription_starts, active_spans, billing_cycles, rate_card_versions,
---        rate_card_versions
+-- in:    known_one_off_charges, subscription_starts, active_spans, billing_cycles, rate_card_versions
 -- out:   run_number, file, row_number | the row, cycle_start, verdict, reason, detail
 -- grain: one row per one-off row ever read
 with currencies as (

@@ -85,7 +85,7 @@ counted as (
     where quantity > 0
 ),
 
-minimums as (
+shortfalls as (
     select
         invoice_id,
         'minimum' as kind,
@@ -217,7 +217,7 @@ select * from fees
 union all
 select * from counted
 union all
-select * from minimums
+select * from shortfalls
 union all
 select * from caps
 union all

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests import oracle
+from tests import oracle, oracle_bill
 from tests.comparison import first_difference, run
 from tests.oracle import World
 from tests.worlds import SCENES, TICK
@@ -83,7 +83,7 @@ def listed(subscription_id: str, cart_id: str, at: datetime, category: str, stat
 
 def check(world: World, as_of: date, folder: Path) -> None:
     """The product bills the world as the oracle does."""
-    difference = first_difference(run(world, folder, as_of), oracle.rate(world, as_of))
+    difference = first_difference(run(world, folder, as_of), oracle_bill.rate(world, as_of))
     assert difference is None, difference[:5000]
 
 

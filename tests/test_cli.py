@@ -44,7 +44,7 @@ def run(
 
 REPORT = """\
 Run 000001, billed up to 2024-02-10
-  not read: cart_event/ is no feed's
+  not read: cart_event/ belongs to no feed
 
 Read
 feed           files  rows  rejected

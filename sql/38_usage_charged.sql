@@ -1,7 +1,7 @@
 -- 38_usage_charged: each usage row under each charge of the plan in force that counts its meter.
 --
 -- in:    usage_judged, cycles_rated, charges
--- out:   subscription_id, cycle_start, plan, charge, event_id | charge_number, occurred_at, counted, value
+-- out:   subscription_id, cycle_start, plan, charge, event_id | charge_number, aggregation, occurred_at, counted, value
 -- grain: one row per counted usage row and charge, in cycles that are rated now
 -- why:   rows are priced by the plan in force at their own instant. Rows of quantity 0 are skipped by count and unique.
 select

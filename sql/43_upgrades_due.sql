@@ -1,7 +1,7 @@
 -- 43_upgrades_due: every upgrade that takes effect at once within a cycle due now, not rounded.
 --
 -- in:    cycles_due, invoices_due, plan_spans, charges, rate_card_versions, local_dates
--- out:   invoice_id, changed_at | upgrade_number, plan, fee_before, fee_after, days_remaining, whole_days
+-- out:   invoice_id, changed_at | upgrade_number, plan, fee_before, fee_after, days_remaining, whole_days, ...
 -- grain: one row per upgrade
 -- why:   page 004: (new - old) x days remaining, divided by the days in the cycle. Day 15 of 30 leaves 15 and the
 --        last day none, so the day of the change is not counted. A change at exactly cycle_start is that cycle's

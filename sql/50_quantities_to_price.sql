@@ -1,7 +1,7 @@
 -- 50_quantities_to_price: every quantity whose exact price is asked for.
 --
 -- in:    charges_counted, minimums, running_quantities
--- out:   subscription_id, cycle_start, plan, charge, part, event_id | quantity
+-- out:   subscription_id, cycle_start, plan, charge, part, event_id | quantity, ...
 -- grain: one row per quantity asked for. part `own` is what was counted, `whole` that and the shortfall, `running` what
 --        was counted up to and including an event
 select

@@ -1,7 +1,7 @@
 -- 51_prices: what each quantity costs, exactly, before and after its charge's own cap.
 --
 -- in:    quantities_to_price, price_tiers
--- out:   subscription_id, cycle_start, plan, charge, part, event_id | amount_uncapped, amount
+-- out:   subscription_id, cycle_start, plan, charge, part, event_id | amount_uncapped, amount, ...
 -- grain: one row per quantity asked for; a quantity of 0 costs nothing
 -- why:   one formula prices every form but the package: what the tier costs up to its lower bound, and the units above
 --        it. Started packages are charged whole; in millionths, so that the division is whole.

@@ -1,7 +1,7 @@
 -- 52_prorations: each fee and upgrade, exactly: a price times days divided by the days of the whole cycle.
 --
 -- in:    fees_due, upgrades_due
--- out:   invoice_id, figure, charge, stands_for | amount_exact, is_inexact
+-- out:   invoice_id, figure, charge, stands_for | amount_exact, is_inexact, ...
 -- grain: one row per fee or upgrade
 -- why:   the division is done in whole numbers, in ten-thousandths and then to 13 decimals, cut toward zero; is_inexact
 --        says that something was cut off, which is all that rounding needs to know.

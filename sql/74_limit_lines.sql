@@ -1,7 +1,7 @@
 -- 74_limit_lines: the line that brings a cycle's usage to its spending limit.
 --
 -- in:    invoices_due, lines, rounded_figures, usage_limited
--- out:   invoice_id | amount, clipped, limit_amount
+-- out:   invoice_id | amount, clipped, limit_amount, ...
 -- grain: one row per invoice on which usage was clipped, or its rounded lines would pass the limit
 -- why:   running totals are exact; one negative line brings the cycle's usage, minimum and cap lines to the rounded
 --        running total.

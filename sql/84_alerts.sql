@@ -1,7 +1,7 @@
 -- 84_alerts: what this run has to tell: spending limits nearly or wholly reached, credit that ran out.
 --
 -- in:    limit_alerts, credit_ledger, invoices, subscription_starts, rate_card_versions, run_parameters
--- out:   subscription_id, cycle_start, kind, limit_amount, threshold, reference | the columns of the published table
+-- out:   subscription_id, cycle_start, kind, limit_amount, threshold, invoice_id | the columns of the published table
 -- grain: one row per alert
 -- why:   credit is exhausted by the entry that takes the balance from 0 or above to below 0.
 select
@@ -15,7 +15,7 @@ select
     alerts.reached_at,
     alerts.event_id,
     versions.currency,
-    '' as reference
+    cast(null as varchar) as invoice_id
 from limit_alerts as alerts
 inner join subscription_starts as starts on alerts.subscription_id = starts.subscription_id
 inner join (select distinct
@@ -36,7 +36,7 @@ select
     cast(null as timestamptz) as reached_at,
     cast(null as varchar) as event_id,
     ledger.currency,
-    ledger.reference
+    invoices.invoice_id
 from credit_ledger as ledger
 inner join invoices on ledger.reference = invoices.invoice_id
 cross join run_parameters

@@ -4,6 +4,7 @@ What a night's stages must give is told by the oracle (of a drawn world) or by a
 earlier result. A stage that reads nothing changed is not run again, and the first difference ends a trial.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -40,7 +41,7 @@ from tests.damaged_nights import Damage
 from tests.oracle import World
 from tests.oracle_credit import Ledger
 from tests.test_properties import check_numbers, check_totals
-from tests.test_worked_examples import write_files
+from tests.test_worked_examples import AS_SHOWN, write_files
 from tests.worked_example import Expectation, PageNight, differences, read_page
 from tests.worlds import arriving_worlds, worlds, write_world
 from tests.worlds_usage import usage_worlds
@@ -54,12 +55,14 @@ INPUTS = sorted({name for stage in all_stages() for name in stage.reads} - {stag
 ADDED_TO = ("invoices", "invoice_lines", "usage_history", "alerts", "credit_ledger")
 EDGE_PAGES = Path(__file__).parent / "edge_pages"
 STOPS = "cycles_without_price"
-# A published table as it stands after the night; a line carries its invoice's columns, as pages and the oracle have it.
+# A published table as it stands after the night, with what pages show beside its own columns.
 AFTER = {name: f"from issued_{name} union all by name from {name}" for name in ADDED_TO}
-AFTER["invoice_lines"] = f"""
-    select lines.*, invoices.* exclude (invoice_id, kind, rate_card_version), invoices.kind as invoice_kind
-    from ({AFTER["invoice_lines"]}) as lines inner join ({AFTER["invoices"]}) as invoices using (invoice_id)
-"""
+SHOWN = AFTER | {
+    name: re.sub(r"\b(from|join) (\w+)( as \w+)?", lambda m: f"{m[1]} ({AFTER[m[2]]}){m[3] or f' as {m[2]}'}", query)
+    for name, query in AS_SHOWN.items()
+}
+# A fault that multiplies rows is found by their number before it fills the memory.
+ROWS_AT_MOST, MEMORY = 50_000, "1500MB"
 
 Read = Callable[[str], pa.Table]
 Told = Callable[[str, Read], str]
@@ -357,9 +360,12 @@ class Rehearsal:
                 raise Stillborn(str(error)) from error
             except duckdb.Error as error:
                 return f"{stage.name}: {error}"
-            if self.print_of("planted", stage.name) == self.print_of(self.schema, stage.name):
+            rows, hashes = self.print_of("planted", stage.name)
+            if (rows, hashes) == self.print_of(self.schema, stage.name):
                 self.engine.execute(f"drop table planted.{stage.name}")
                 continue
+            if rows > ROWS_AT_MOST:
+                return f"{stage.name}: {rows:,} rows"
             changed.add(stage.name)
             if told := self.told(stage):
                 return f"{stage.name}:\n{told}"
@@ -385,14 +391,15 @@ class Rehearsal:
         """Whether the run would end after a stage, because a cycle has no price."""
         return stage.name == STOPS and bool(self.read(STOPS).num_rows)
 
-    def print_of(self, schema: str, name: str) -> object:
+    def print_of(self, schema: str, name: str) -> tuple[int, object]:
         """A relation's count of rows and a sum of their hashes: equal for equal rows in any order."""
         relation = f"{schema}.{name}"
-        return self.engine.execute(f"select count(*), sum(hash(row_of)) from {relation} as row_of").fetchall()[0]
+        found = self.engine.execute(f"select count(*), sum(hash(row_of)) from {relation} as row_of").fetchall()
+        return found[0][0], found[0][1]
 
     def read(self, name: str) -> pa.Table:
         """A relation; of a published one also what earlier nights issued."""
-        return self.engine.sql(AFTER.get(name, f"from {name}")).to_arrow_table()
+        return self.engine.sql(SHOWN.get(name, f"from {name}")).to_arrow_table()
 
 
 class Rehearsals:
@@ -400,7 +407,7 @@ class Rehearsals:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._engine = duckdb.connect(config={"threads": 1})
-        self._engine.execute("set TimeZone = 'UTC'")
+        self._engine.execute(f"set TimeZone = 'UTC'; set memory_limit = '{MEMORY}'; set temp_directory = ''")
         self._scripts = (script for source in sources for script in source.scripts())
         self._ready: list[Rehearsal] = []
 

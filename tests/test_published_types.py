@@ -33,7 +33,9 @@ PUBLISHED = {
     "usage_history": dict.fromkeys(["subscription_id", "plan", "charge"], TEXT)
     | {"cycle_start": DATE, "cycle_end": DATE, "peak_at": INSTANT, "amount": AMOUNT, "clipped": AMOUNT}
     | dict.fromkeys(["quantity", "minimum", "shortfall"], QUANTITY),
-    "alerts": dict.fromkeys(["run_id", "account_id", "subscription_id", "kind", "event_id", "currency"], TEXT)
+    "alerts": dict.fromkeys(
+        ["run_id", "account_id", "subscription_id", "kind", "event_id", "currency", "invoice_id"], TEXT
+    )
     | {"cycle_start": DATE, "threshold": pa.decimal128(8, 6), "limit_amount": AMOUNT, "reached_at": INSTANT},
     "credit_ledger": dict.fromkeys(["account_id", "currency", "kind", "reference"], TEXT)
     | {"entry_date": DATE, "posted_as_of": DATE, "amount": AMOUNT, "balance": AMOUNT},

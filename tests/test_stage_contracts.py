@@ -46,7 +46,9 @@ STAGES = pytest.mark.parametrize("stage", all_stages(), ids=lambda stage: f"{sta
 @pytest.fixture(scope="module")
 def nights() -> Iterator[list[Rehearsal]]:
     """Nights that between them put rows into nearly every stage."""
-    late = [path for path in PAGES if "late" in path.stem or "invoiced" in path.stem]
+    said = ("late", "invoiced")
+    # A page of the ledger names top-ups, which a rehearsal of stages alone cannot.
+    late = [path for path in PAGES if any(word in path.stem for word in said) and "ledger" not in path.stem]
     with Rehearsals([*map(of_usage_world, (1, 2)), *map(of_page, late)]) as rehearsals:
         yield list(rehearsals)
 

@@ -97,8 +97,9 @@ TABLES = {
                 "reached_at": INSTANT,
                 "event_id": TEXT,
                 "currency": TEXT,
+                "invoice_id": TEXT,
             },
-            ("subscription_id", "cycle_start", "kind", "limit_amount", "threshold"),
+            ("subscription_id", "cycle_start", "kind", "limit_amount", "threshold", "invoice_id"),
         ),
         Table(
             "credit_ledger",

@@ -1,7 +1,7 @@
 -- 52_prorations: each fee and upgrade, exactly: a price times days divided by the days of the whole cycle.
 --
 -- in:    fees_due, upgrades_due
--- out:   invoice_id, figure, charge, stands_for | amount_exact, is_inexact, ...
+-- out:   invoice_id, figure, charge, stands_for | amount_exact, is_inexact
 -- grain: one row per fee or upgrade
 -- why:   the division is done in whole numbers, in ten-thousandths and then to 13 decimals, cut toward zero; is_inexact
 --        says that something was cut off, which is all that rounding needs to know.
@@ -11,8 +11,6 @@ with asked as (
         'fee' as figure,
         charge,
         cast(cycle_start as varchar) as stands_for,
-        rate_card,
-        rate_card_version,
         cast(flat_price * 10000 as bigint) as ten_thousandths,
         cast(days as bigint) as days,
         cast(whole_days as bigint) as whole_days
@@ -23,8 +21,6 @@ with asked as (
         'upgrade' as figure,
         plan as charge,
         upgrade_number as stands_for,
-        rate_card,
-        rate_card_version,
         cast((fee_after - fee_before) * 10000 as bigint) as ten_thousandths,
         cast(days_remaining as bigint) as days,
         cast(whole_days as bigint) as whole_days
@@ -44,8 +40,6 @@ select
     figure,
     charge,
     stands_for,
-    rate_card,
-    rate_card_version,
     cast(
         cast(quotient as decimal(18, 0)) * cast(0.0001 as decimal(5, 4))
         + cast(remainder // whole_days as decimal(18, 0)) * cast(0.0000000000001 as decimal(14, 13)) as decimal(38, 15)

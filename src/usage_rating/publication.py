@@ -6,9 +6,8 @@ from pathlib import Path
 
 import duckdb
 
-from usage_rating.intake import KEPT, Intake, empty
+from usage_rating.intake import KEPT, Intake
 from usage_rating.sql_files import SQL_FOLDER
-from usage_rating.stages import all_stages
 from usage_rating.store import InputRecord, Manifest, Store, hash_of, hash_of_text, run_id
 from usage_rating.tables import TABLES, Table
 
@@ -32,7 +31,7 @@ def publish(engine: duckdb.DuckDBPyConnection, store: Store, before: Manifest, i
     staged = store.stage()
     written = [_write_kept(engine, staged, name, run_number) for name in KEPT]
     written += [
-        _write_table(staged, table, _published(engine, table), run_number)
+        _write_table(staged, table, engine.table(table.name), run_number)
         for table in TABLES.values()
         if table.name != "runs"
     ]
@@ -49,12 +48,6 @@ def publish(engine: duckdb.DuckDBPyConnection, store: Store, before: Manifest, i
     manifest = Manifest(**vars(manifest) | {"files": manifest.files | _hashes(staged, written)})
     store.commit(staged, manifest)
     return manifest
-
-
-def _published(engine: duckdb.DuckDBPyConnection, table: Table) -> duckdb.DuckDBPyRelation:
-    """A table's rows; those that no stage makes yet are published without any, for their columns."""
-    is_made = any(stage.name == table.name for stage in all_stages())
-    return engine.table(table.name) if is_made else empty(engine, table)
 
 
 def _write_kept(engine: duckdb.DuckDBPyConnection, staged: Path, name: str, run_number: int) -> Path | None:

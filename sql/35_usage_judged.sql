@@ -3,8 +3,9 @@
 -- in:    known_usage, subscription_starts, active_spans, plan_spans, billing_cycles, charges
 -- out:   run_number, file, row_number | the row, cycle_start, plan, verdict, reason, detail
 -- grain: one row per usage row ever read
--- why:   conflicts are looked for among the rows of one cycle: an exporter may number its events anew in each. A
---        higher revision counts across all of them, so that it can move a row to another cycle.
+-- why:   conflicts are looked for among the rows of one cycle: an exporter may number its events anew in each. Rows
+--        whose cycle is not known yet are in conflict with none. A higher revision counts across all cycles, so that it
+--        can move a row to another one.
 with placed as (
     select
         known.*,
@@ -41,7 +42,12 @@ told_apart as (
         <> first_value(struct_pack(meter, quantity, occurred_at, value, voided)) over arrivals as is_conflict
     from placed
     window arrivals as (
-        partition by subscription_id, event_id, revision, cycle_start
+        partition by
+            subscription_id,
+            event_id,
+            revision,
+            cycle_start,
+            case when cycle_start is null then struct_pack(meter, quantity, occurred_at, value, voided) end
         order by run_number, file, row_number
     )
 ),

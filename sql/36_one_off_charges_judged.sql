@@ -3,6 +3,7 @@
 -- in:    known_one_off_charges, subscription_starts, active_spans, billing_cycles, rate_card_versions
 -- out:   run_number, file, row_number | the row, cycle_start, verdict, reason, detail
 -- grain: one row per one-off row ever read
+-- why:   conflicts are looked for as among usage rows: within a cycle, once it is known.
 with currencies as (
     select distinct
         rate_card,
@@ -54,7 +55,16 @@ told_apart as (
             when is_outside then 'outside_subscription'
         end as misfit
     from placed
-    window arrivals as (partition by charge_id, revision, cycle_start order by run_number, file, row_number)
+    window arrivals as (
+        partition by
+            charge_id,
+            revision,
+            cycle_start,
+            case
+                when cycle_start is null then struct_pack(subscription_id, description, amount, purchased_at, voided)
+            end
+        order by run_number, file, row_number
+    )
 ),
 
 ranked as (
@@ -78,8 +88,9 @@ select
     row_number,
     cycle_start,
     case
-        when is_conflict or misfit = 'bad_value' then 'rejected'
+        when is_conflict then 'rejected'
         when arrival > 1 then 'duplicate'
+        when misfit = 'bad_value' then 'rejected'
         when revision < revision_in_force then 'superseded'
         when misfit is not null then 'held'
         when voided then 'voided'

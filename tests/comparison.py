@@ -55,7 +55,29 @@ class Ran:
 def run(world: World, folder: Path, as_of: date) -> Ran:
     """Writes the world under `folder` (what is not there yet) and runs one night over it."""
     write_world(world, folder / "input")
-    settings = Settings(
+    settings = settings_for(world, folder, as_of)
+    with Night(settings) as night:
+        night.ingest()
+        night.rate()
+        stages = stages_of(night)
+        report = night.publish()
+    return Ran(report, stages, tables_in(settings.output), settings.output)
+
+
+def preview(world: World, folder: Path, as_of: date) -> Ran:
+    """Writes the world under `folder` (what is not there yet) and rates it as a preview, which publishes nothing."""
+    write_world(world, folder / "input")
+    settings = settings_for(world, folder, as_of)
+    with Night(settings, is_preview=True) as night:
+        night.ingest()
+        night.rate()
+        tables = {name: night.relation(name).to_pylist() for name in (*PUBLISHED, "alerts", "credit_ledger")}
+        return Ran(night.write_preview(None), stages_of(night), with_what_lines_bill(tables), settings.output)
+
+
+def settings_for(world: World, folder: Path, as_of: date) -> Settings:
+    """A night over a world in `folder`, refusing nothing for the number of its wrong rows."""
+    return Settings(
         input=folder / "input",
         output=folder / "output",
         as_of=as_of,
@@ -63,12 +85,11 @@ def run(world: World, folder: Path, as_of: date) -> Ran:
         min_snapshot_share=world.min_snapshot_share,
         threads=1,
     )
-    with Night(settings) as night:
-        night.ingest()
-        night.rate()
-        stages = {name: rows_of(night.relation(name).to_pylist(), columns) for name, columns in STAGES.items()}
-        report = night.publish()
-    return Ran(report, stages, tables_in(settings.output), settings.output)
+
+
+def stages_of(night: Night) -> dict[str, Rows]:
+    """The stages that the oracle works out."""
+    return {name: rows_of(night.relation(name).to_pylist(), columns) for name, columns in STAGES.items()}
 
 
 def tables_in(output: Path) -> dict[str, list[dict[str, Any]]]:
@@ -79,6 +100,11 @@ def tables_in(output: Path) -> dict[str, list[dict[str, Any]]]:
             table: connection.table(table).to_arrow_table().to_pylist()
             for table in (*PUBLISHED, "alerts", "credit_ledger")
         }
+    return with_what_lines_bill(tables)
+
+
+def with_what_lines_bill(tables: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """Published tables, each line with what its invoice bills."""
     invoices = {invoice["invoice_id"]: invoice for invoice in tables["invoices"]}
     for line in tables["invoice_lines"]:
         invoice = invoices[line["invoice_id"]]

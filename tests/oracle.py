@@ -44,7 +44,7 @@ class World:
 
 
 class RunStops(Exception):  # noqa: N818
-    """The run must end with exit 2: a billed cycle has no card version, or that version lacks the plan."""
+    """The run must end with exit 2: a cycle that has begun has no card version, or that version lacks its plan."""
 
 
 class Refused(NamedTuple):

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from typing import NamedTuple
+from itertools import takewhile
+from typing import Any, NamedTuple
 
 from tests.oracle import (
     ActiveSpan,
@@ -25,6 +26,7 @@ from tests.oracle import (
     cart_changes_of,
     cart_feeds_of,
     cycles_of,
+    first_instant,
     judged,
     newest_accounts,
     price_of,
@@ -187,12 +189,16 @@ class Judge:
     timelines: Mapping[str, Timeline]
     accounts: Mapping[str, Row]
     as_of: date
+    is_preview: bool
 
     def cycle_of(self, row: Row) -> Cycle | None:
-        """The cycle that a row about a subscription falls in; None: it lies before the first or has not begun yet."""
+        """The cycle that a row about a subscription falls in; None: it lies before the first or has not begun yet.
+
+        In a preview the open cycle ends where `as_of` begins.
+        """
         at = row.values[INSTANTS[row.feed]]
         subscription = self.subscriptions.get(row.values["subscription_id"])
-        if subscription is None:
+        if subscription is None or (self.is_preview and at >= first_instant(self.as_of, subscription.zone_name)):
             return None
         cycle = next(cycle for cycle in cycles_of(subscription) if at < cycle.ends_at)
         return cycle if cycle.starts_at <= at and cycle.cycle_start <= self.as_of else None
@@ -344,14 +350,24 @@ class Biller:
     as_of: date
     bill: Bill
     books: Books
+    is_preview: bool = False
 
     def run(self) -> None:
-        """Adds the subscription's cycles, its invoices that are due and not issued, and its open cycle's alerts."""
-        for cycle in cycles_of(self.subscription):
-            if cycle.cycle_start > self.as_of:
-                break
-            self.bill.billing_cycles.append(cycle)
+        """Adds the subscription's cycles, its invoices that are due and not issued, and its open cycle's alerts.
+
+        A preview bills the open cycle too, without any grace, as if nothing came after the start of `as_of`.
+        """
+        cycles = list(takewhile(lambda cycle: cycle.cycle_start <= self.as_of, cycles_of(self.subscription)))
         active = active_cycles_of(self.subscription, self.timeline, self.as_of)
+        if self.is_preview:
+            close = first_instant(self.as_of, self.subscription.zone_name)
+            cycles = [cycle._replace(ends_at=min(cycle.ends_at, close)) for cycle in cycles if cycle.starts_at < close]
+            active = [cut for of in active if (cut := of.until(close))]
+        self.bill.billing_cycles += cycles
+        issued = {cycle[:2] for cycle in self.books.issued}
+        for of in active:
+            if of.cycle[:2] not in issued:
+                of.charges_of(of.plan_first), of.charges_of(of.plan_last)  # a cycle that has begun must have a price
         if active:
             self._open(active[0])
         by_start = {of.cycle.cycle_start: of for of in active}
@@ -359,33 +375,32 @@ class Biller:
         for of in active:
             if of.cycle.cycle_end > self.as_of:
                 self._watch(of)
-            elif self._is_due(of, of.cycle.cycle_end) and of.cycle not in self.books.issued:
+            if self._closes(of) and of.cycle[:2] not in issued:
                 before, after = by_end.get(of.cycle.cycle_start), by_start.get(of.cycle.cycle_end)
                 is_billed = of is active[0] or is_billed_before(of, before, self.books.carries(of))
                 self._close(of, advance_lines(of, after, is_billed=is_billed))
+
+    def _closes(self, of: ActiveCycle) -> bool:
+        """Whether the cycle's own invoice is due, or wanted before it is."""
+        return self.is_preview or self._is_due(of, of.cycle.cycle_end)
 
     def _is_due(self, of: ActiveCycle, issue_date: date) -> bool:
         return issue_date + timedelta(days=of.version["grace_days"]) <= self.as_of
 
     def _open(self, first: ActiveCycle) -> None:
         """The opening invoice, where the plan at the start has a fee in advance."""
-        try:
-            lines = opening_lines(first)
-        except RunStops:  # no version yet: the first cycle's own invoice stops the run
-            return
+        lines = opening_lines(first)
         started_on = first.local_date(self.subscription.started_at)
         if lines and self._is_due(first, started_on) and self.subscription.subscription_id not in self.books.opened:
             self._invoice("opening", first, started_on, lines)
 
     def _watch(self, of: ActiveCycle) -> None:
         """The alerts of an open cycle."""
-        try:
-            if of.version.get("spending_limit", {}).get("alert_at"):
-                usage = self._usage(of)
-                self.bill.alerts += [alert for alert in usage.alerts() if not self.books.knows(alert)]
+        if of.version.get("spending_limit", {}).get("alert_at"):
+            usage = self._usage(of)
+            self.bill.alerts += [alert for alert in usage.alerts() if not self.books.knows(alert)]
+            if not self._closes(of):
                 self._note_quantities(of, usage.counted())
-        except RunStops:  # not billed yet
-            return
 
     def _note_quantities(self, of: ActiveCycle, counted: Sequence[Counted]) -> None:
         """What every charge counted that looked at a row."""
@@ -497,15 +512,23 @@ class Biller:
 
 
 def reading_of(world: World, judge: Judge) -> Reading:
-    """The feeds, with conflicts of usage and one-off rows looked for among the rows of one cycle."""
-    return read_feeds(world, lambda row: judge.cycle_of(row) if row.feed in ("usage", "one_off_charges") else None)
+    """The feeds, with conflicts of usage and one-off rows looked for among the rows of one cycle.
+
+    While its cycle is not known, a row is in conflict with none: the two may turn out to lie in different ones.
+    """
+
+    def part_of(row: Row) -> Any:
+        return (judge.cycle_of(row) or tuple(row.content.items())) if row.feed in ("usage", "one_off_charges") else None
+
+    return read_feeds(world, part_of)
 
 
-def rate(world: World, as_of: date, books: Books | None = None, night: int = 0) -> Bill:
+def rate(world: World, as_of: date, books: Books | None = None, night: int = 0, *, is_preview: bool = False) -> Bill:
     """Works out what one run over a world should give: its stages, what it issues, and every row refused so far.
 
     :param books: what earlier runs left; None: nothing was run before
     :param night: the number of this run, from 0; `world` holds the files that are there by then
+    :param is_preview: the open cycles are billed too, as if they ended at the start of `as_of`
     :raises RunStops: the run should end with exit 2
     """
     books = books or Books()
@@ -515,7 +538,7 @@ def rate(world: World, as_of: date, books: Books | None = None, night: int = 0) 
     timelines = {own: Timeline(subscription) for own, subscription in subscriptions.items()}
     for timeline in timelines.values():
         timeline.replay()
-    judge = Judge(subscriptions, timelines, accounts, as_of)
+    judge = Judge(subscriptions, timelines, accounts, as_of, is_preview)
     reading = reading_of(world, judge)
     carts, cart_verdicts = cart_feeds_of(reading, subscriptions, world.min_snapshot_share)
     too_fine = [row for row in reading.rows["one_off_charges"] if judge.is_too_fine(row)]
@@ -535,7 +558,7 @@ def rate(world: World, as_of: date, books: Books | None = None, night: int = 0) 
         rows = {
             feed: [row for row in found if row.values.get("subscription_id") == own] for feed, found in standing.items()
         }
-        Biller(subscription, timelines[own], changes, rows, as_of, bill, books).run()
+        Biller(subscription, timelines[own], changes, rows, as_of, bill, books, is_preview).run()
     cards = rate_cards_of(world)
     bill.prepaid_cards = {name for name, card in cards.items() if is_prepaid(card)}
     for row in standing["credit_topups"]:

@@ -4,7 +4,7 @@ Like `oracle`, it shares no code with usage_rating: SPEC section 4, worked out e
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -61,6 +61,12 @@ class ActiveCycle:
     timeline: Timeline
     cycle: Cycle
     segments: Sequence[tuple[datetime, datetime]]
+
+    def until(self, close: datetime) -> "ActiveCycle | None":
+        """The cycle as if nothing came after an instant; its dates stay. None: nothing came before either."""
+        segments = [(start, min(end, close)) for start, end in self.segments if start < close]
+        cycle = self.cycle._replace(ends_at=min(self.cycle.ends_at, close))
+        return replace(self, cycle=cycle, segments=segments) if segments else None
 
     @property
     def version(self) -> Terms:

@@ -2,6 +2,7 @@
 
     --stage NAME    only this stage (may be repeated)
     --max N         at most N faults, drawn with a fixed seed
+    --jobs N        in so many processes (as many as the machine has cores)
     --list          only name the faults
 
 A fault is found ("killed") by the first night of `NIGHTS` in which something differs from what the oracle or a page
@@ -10,10 +11,12 @@ fails where another survives, or where a listed one is killed or no longer plant
 """
 
 import argparse
+import os
 import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -27,6 +30,7 @@ from tests.rehearsals import (
     of_arriving_world,
     of_damage,
     of_page,
+    of_usage_world,
     of_world,
 )
 from usage_rating.stages import all_stages
@@ -36,7 +40,9 @@ WORKED_EXAMPLES = Path(__file__).parent / "worked_examples"
 # Seeds of drawn worlds: from many, those that killed a fault that those before them did not.
 WORLDS: tuple[int, ...] = tuple(range(30))
 ARRIVING_WORLDS: tuple[int, ...] = tuple(range(10))
+USAGE_WORLDS: tuple[int, ...] = tuple(range(24))
 NIGHTS = (
+    *map(of_usage_world, USAGE_WORLDS),
     *map(of_world, WORLDS),
     *map(of_arriving_world, ARRIVING_WORLDS),
     *(of_page(path) for path in sorted(EDGE_PAGES.glob("*.md"))),
@@ -50,8 +56,14 @@ class Findings:
     """What became of the faults."""
 
     killed: dict[str, str] = field(default_factory=dict)
-    survived: list[Fault] = field(default_factory=list)
-    stillborn: list[Fault] = field(default_factory=list)
+    survived: set[str] = field(default_factory=set)
+    stillborn: set[str] = field(default_factory=set)
+
+    def add(self, other: "Findings") -> None:
+        """Takes in what became of other faults."""
+        self.killed |= other.killed
+        self.survived |= other.survived
+        self.stillborn |= other.stillborn
 
 
 def all_faults() -> list[Fault]:
@@ -72,14 +84,30 @@ def tried(faults: Iterable[Fault], rehearsals: Rehearsals) -> Findings:
         try:
             killer = rehearsals.killer_of(fault.planted)
         except Stillborn:
-            findings.stillborn.append(fault)
+            findings.stillborn.add(fault.name)
             continue
         if killer:
             findings.killed[fault.name] = killer
         else:
-            findings.survived.append(fault)
+            findings.survived.add(fault.name)
             print(f"survived: {fault.line}: {fault.name}", file=sys.stderr, flush=True)
     return findings
+
+
+def tried_in_processes(names: Sequence[str], jobs: int) -> Findings:
+    """The same, shared out over processes that each keep the nights of their own."""
+    findings = Findings()
+    with ProcessPoolExecutor(jobs) as pool:
+        for found in pool.map(tried_by_name, [names[job::jobs] for job in range(jobs)]):
+            findings.add(found)
+    return findings
+
+
+def tried_by_name(names: Sequence[str]) -> Findings:
+    """One process's share."""
+    wanted = set(names)
+    with Rehearsals(NIGHTS) as rehearsals:
+        return tried([fault for fault in all_faults() if fault.name in wanted], rehearsals)
 
 
 def complaints(faults: Sequence[Fault], findings: Findings) -> list[str]:
@@ -88,8 +116,9 @@ def complaints(faults: Sequence[Fault], findings: Findings) -> list[str]:
     stages = {f"{fault.stage.number}_{fault.stage.name}" for fault in faults}
     names = {fault.name for stage in stages for fault in all_faults_of(stage)}
     gone = [name for name in listed if name.partition(":")[0] in stages and name not in names]
+    new = findings.survived - set(listed)
     return [
-        *(f"survived, and is not listed: {f.line}: {f.name}" for f in findings.survived if f.name not in listed),
+        *(f"survived, and is not listed: {fault.line}: {fault.name}" for fault in faults if fault.name in new),
         *(f"listed, but killed by {findings.killed[name]}: {name}" for name in listed if name in findings.killed),
         *(f"listed, but never planted: {name}" for name in gone),
     ]
@@ -102,9 +131,8 @@ def all_faults_of(file: str) -> list[Fault]:
 
 def print_table(title: str, faults: Sequence[tuple[str, Fault]], findings: Findings) -> None:
     """Counts of faults by some label."""
-    survived, stillborn = ({fault.name for fault in some} for some in (findings.survived, findings.stillborn))
-    planted = Counter(label for label, fault in faults if fault.name not in stillborn)
-    lived = Counter(label for label, fault in faults if fault.name in survived)
+    planted = Counter(label for label, fault in faults if fault.name not in findings.stillborn)
+    lived = Counter(label for label, fault in faults if fault.name in findings.survived)
     print(f"\n{title:32}{'planted':>9}{'killed':>9}{'survived':>9}")
     for label, count in [*planted.items(), ("all", planted.total())]:
         left = lived[label] if label != "all" else lived.total()
@@ -116,6 +144,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stage", action="append")
     parser.add_argument("--max", type=int)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--list", action="store_true")
     chosen = parser.parse_args()
     faults = [fault for fault in all_faults() if not chosen.stage or fault.stage.name in chosen.stage]
@@ -124,8 +153,7 @@ def main() -> int:
     if chosen.list:
         print(*(f"{fault.line}: {fault.name}" for fault in faults), sep="\n")
         return 0
-    with Rehearsals(NIGHTS) as rehearsals:
-        findings = tried(faults, rehearsals)
+    findings = tried_in_processes([fault.name for fault in faults], chosen.jobs)
     print_table("stage", [(f"{fault.stage.number}_{fault.stage.name}", fault) for fault in faults], findings)
     print_table("operator", sorted(((fault.operator, fault) for fault in faults), key=lambda row: row[0]), findings)
     wrong = complaints(faults, findings)

@@ -62,7 +62,7 @@ SHOWN = AFTER | {
     for name, query in AS_SHOWN.items()
 }
 # A fault that multiplies rows is found by their number before it fills the memory.
-ROWS_AT_MOST, MEMORY = 50_000, "1500MB"
+ROWS_AT_MOST, MEMORY = 50_000, "7GB"
 
 Read = Callable[[str], pa.Table]
 Told = Callable[[str, Read], str]

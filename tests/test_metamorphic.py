@@ -16,6 +16,7 @@ from tests.comparison import run
 from tests.oracle import World
 from tests.test_properties import EXAMPLES, drawing
 from tests.worlds import SUFFIXES, worlds
+from tests.worlds_usage import usage_worlds
 
 Rows = Sequence[Mapping[str, str | None]]
 
@@ -50,14 +51,14 @@ def outcome(world: World, as_of: date) -> dict[str, Counter[tuple[Any, ...]]]:
         ran = run(world, Path(folder), as_of)
         tables = {
             name: Counter(tuple(row.items()) for row in ran.published[name])
-            for name in ("invoices", "invoice_lines", "usage_history")
+            for name in ("invoices", "invoice_lines", "usage_history", "alerts", "credit_ledger")
         }
         refused = Counter((row["feed"], row["status"], row["reason"]) for row in ran.published["rejected_rows"])
         return {**tables, "rejected_rows": refused}
 
 
 @drawing(max(EXAMPLES // 8, 4))
-@given(worlds(troubles=False), st.randoms(use_true_random=False))
+@given(worlds(troubles=False) | usage_worlds(troubles=False), st.randoms(use_true_random=False))
 def test_how_rows_are_laid_out_changes_nothing(drawn: tuple[World, date], random: Random) -> None:
     """Shuffled rows, split files, CSV for Parquet and back, every row delivered twice."""
     world, as_of = drawn

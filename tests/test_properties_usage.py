@@ -14,9 +14,9 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from tests import oracle_bill
-from tests.comparison import Ran, first_difference, ledger_difference, run
+from tests.comparison import Ran, first_difference, ledger_difference, preview, run
 from tests.oracle import RunStops, World
-from tests.oracle_bill import Bill, Invoice
+from tests.oracle_bill import Bill, Books, Invoice
 from tests.oracle_credit import Ledger
 from tests.test_properties import bytes_of, drawing
 from tests.worlds import arriving_worlds
@@ -146,3 +146,23 @@ def test_late_files_change_what_is_not_issued_yet(drawn: tuple[World, list[date]
     world, nights = drawn
     with TemporaryDirectory() as folder:
         check_nights(world, nights, Path(folder))
+
+
+@drawing(EXAMPLES)
+@given(usage_worlds(), st.integers(1, 40))
+def test_a_preview_is_as_the_oracle_works_it_out(drawn: tuple[World, date], days: int) -> None:
+    """After a night some days before, or in a folder where none has run, which then is not made."""
+    world, as_of = drawn
+    night, books = as_of - timedelta(days=days), Books()
+    with TemporaryDirectory() as folder:
+        before = {}
+        if days % 2:
+            books.close(oracle_bill.rate(world, night), night)
+            before = bytes_of(run(world, Path(folder), night).output)
+        bill = oracle_bill.rate(world, as_of, books, days % 2, is_preview=True)
+        ran = preview(world, Path(folder), as_of)
+        event(f"invoices: {bool(bill.invoices)}")
+        difference = first_difference(ran, bill)
+        assert difference is None, difference
+        check_totals(ran)
+        assert (bytes_of(ran.output) if ran.output.exists() else {}) == before

@@ -160,9 +160,12 @@ def hurry(sketch: Sketch, rows: Sequence[Text]) -> None:
             row["plan"] = "plus" if before["plan"] == "basic" else "basic"
 
 
-def sketch_usage(sketch: Sketch, subscription_id: str, moments: Sequence[datetime]) -> None:
-    """Rows of usage; their ids follow no order of time, and an exporter may number anew in each cycle."""
-    is_numbered_anew = sketch.chance(4)
+def sketch_usage(sketch: Sketch, subscription_id: str, moments: Sequence[datetime], *, conflicts: bool) -> None:
+    """Rows of usage; their ids follow no order of time.
+
+    :param conflicts: an exporter may number anew in each cycle, and now and then within one
+    """
+    is_numbered_anew = conflicts and sketch.chance(4)
     drawn = sketch.draw(st.lists(st.sampled_from(moments), min_size=sketch.pick([6, 0, 10]), max_size=16))
     for number, at in enumerate(drawn):
         sketch.rows["usage"].append(
@@ -242,7 +245,7 @@ def usage_worlds(draw: Draw, *, troubles: bool = True) -> tuple[World, date]:
         switched = [oracle.read_instant(str(row["effective_at"])) for row in changes]
         near = either_side([*raises, *(at for at in switched if at)])
         lively = [*sorted({*own, *near}), *near]
-        sketch_usage(sketch, subscription_id, lively)
+        sketch_usage(sketch, subscription_id, lively, conflicts=troubles)
         sketch_purchases(sketch, subscription_id, lively, own_currency)
         if sketch.chance(3):
             worlds.sketch_cart_events(sketch, subscription_id, own)

@@ -14,7 +14,7 @@ run: .venv/ready
 	$(BIN)/python -m flows.nightly --input data/sample --output out --as-of 2024-05-05
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
 lint: .venv/ready
 	$(BIN)/ruff check $(SOURCES)

@@ -23,9 +23,7 @@ latest as (
         account_id,
         account_updated_at,
         account_revision,
-        row_number() over (
-            partition by account_id order by issued_in_run desc, subscription_id asc, cycle_start desc
-        ) as age
+        row_number() over (partition by account_id order by issued_in_run desc) as age
     from issued_cycles
 ),
 
@@ -34,7 +32,7 @@ frozen as (
         account_id,
         min(time_zone) as time_zone_min,
         max(time_zone) as time_zone_max,
-        max(case when time_zone <> card_time_zone then 1 else 0 end) = 1 as differs_from_card,
+        max(time_zone <> card_time_zone) as differs_from_card,
         min(account_created_at) as created_at
     from issued_cycles
     group by account_id

@@ -48,18 +48,15 @@ compared as (
         accounts.account_id is null as is_account_unknown,
         cards.rate_card is null as is_card_unknown,
         plans.plan is null as is_plan_unknown,
-        coalesce(
-            (told_apart.event = 'started' and told_apart.effective_at < invoiced.started_at)
-            or (
-                told_apart.effective_at = invoiced.started_at
-                and (
-                    told_apart.voided
-                    or told_apart.event <> 'started'
-                    or told_apart.account_id <> invoiced.account_id
-                    or told_apart.rate_card <> invoiced.rate_card
-                )
-            ),
-            false
+        (told_apart.event = 'started' and told_apart.effective_at < invoiced.started_at)
+        or (
+            told_apart.effective_at = invoiced.started_at
+            and (
+                told_apart.voided
+                or told_apart.event <> 'started'
+                or told_apart.account_id <> invoiced.account_id
+                or told_apart.rate_card <> invoiced.rate_card
+            )
         ) as would_move_cycles
     from told_apart
     left join accounts on told_apart.account_id = accounts.account_id

@@ -9,7 +9,7 @@ with ranked as (
         *,
         max(revision) over (partition by subscription_id, effective_at) as revision_in_force
     from subscription_rows
-    where not is_conflict and arrival = 1 and fault is null
+    where arrival = 1 and fault is null
 ),
 
 starts as (

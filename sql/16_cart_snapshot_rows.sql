@@ -41,7 +41,6 @@ select
     told_apart.arrival,
     case
         when told_apart.is_refused then 'refused'
-        when told_apart.voided then null
         when starts.subscription_id is null then 'unknown_subscription'
         when categories.category is null then 'unknown_category'
     end as misfit

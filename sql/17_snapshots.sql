@@ -8,8 +8,7 @@
 with standing as (
     select
         *,
-        max(case when not is_refused and not is_conflict then revision end)
-            over (partition by snapshot_at, subscription_id, cart_id) as revision_in_force
+        max(revision) over (partition by snapshot_at, subscription_id, cart_id) as revision_in_force
     from cart_snapshot_rows
     where is_conflict or arrival = 1
 ),

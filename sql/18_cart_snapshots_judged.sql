@@ -21,7 +21,7 @@ with compared as (
         case
             when r.misfit = 'refused' then 'refused'
             when r.voided then null
-            when coalesce(snapshots.is_incomplete, false) then 'incomplete_snapshot'
+            when snapshots.is_incomplete then 'incomplete_snapshot'
             else r.misfit
         end as misfit
     from cart_snapshot_rows as r

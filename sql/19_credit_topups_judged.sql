@@ -3,7 +3,8 @@
 -- in:    known_credit_topups, accounts, subscription_starts, rate_card_versions
 -- out:   run_number, file, row_number | the row, currency, time_zone, verdict, reason, detail
 -- grain: one row per top-up row ever read
--- why:   a top-up names no currency: it is that of the prepaid rate card whose invoices the account pays.
+-- why:   a top-up names no currency: it is that of the prepaid rate cards whose invoices the account pays. Where they
+--        have several, which one was bought is not known.
 with told_apart as (
     select
         *,
@@ -18,6 +19,7 @@ prepaid as (
     select
         starts.bill_to_account_id as account_id,
         min(versions.currency) as currency,
+        min(versions.currency) <> max(versions.currency) as has_several,
         min(versions.time_zone) as time_zone
     from subscription_starts as starts
     inner join rate_card_versions as versions
@@ -29,11 +31,12 @@ compared as (
     select
         told_apart.*,
         prepaid.currency,
+        prepaid.has_several,
         coalesce(accounts.time_zone, prepaid.time_zone) as time_zone,
         case
             when told_apart.voided then null
             when accounts.account_id is null then 'unknown_account'
-            when prepaid.account_id is null then 'unknown_rate_card'
+            when prepaid.account_id is null or prepaid.has_several then 'unknown_rate_card'
         end as misfit
     from told_apart
     left join accounts on told_apart.account_id = accounts.account_id
@@ -72,8 +75,9 @@ select
     case
         when is_conflict then 'another row of this topup_id and revision says otherwise; send a higher revision'
         when misfit = 'unknown_account' then 'accounts has no such account_id yet'
-        when
-            misfit = 'unknown_rate_card'
+        when misfit = 'unknown_rate_card' and has_several
+            then 'the account pays in prepaid credits of several currencies, and a top-up names none'
+        when misfit = 'unknown_rate_card'
             then 'the account pays for no subscription on a rate card settled by prepaid credits'
     end as detail
 from ranked

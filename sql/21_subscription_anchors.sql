@@ -23,8 +23,7 @@ anchored as (
         cards.anchor = 'calendar' as is_calendar,
         case
             when cards.anchor = 'account_created' then created.local_date
-            when cards.anchor = 'calendar' and cards.first_cycle_from = 'account_created'
-                then least(created.local_date, started.local_date)
+            when cards.first_cycle_from = 'account_created' then least(created.local_date, started.local_date)
             else started.local_date
         end as anchor_date
     from subscription_starts as starts

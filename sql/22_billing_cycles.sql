@@ -27,10 +27,7 @@ numbered as (
         *,
         unnest(
             generate_series(
-                case
-                    when is_calendar then greatest(cast(units_to_start // cycle_length as integer) - 1, 0)
-                    else cast(units_to_start // cycle_length as integer) - 2
-                end,
+                cast(units_to_start // cycle_length as integer) - 2,
                 cast(units_to_as_of // cycle_length as integer) + 2
             )
         ) as cycle_number
@@ -45,7 +42,7 @@ starts as (
         case
             when numbered.cycle_unit = 'days'
                 then numbered.anchor_date + cast(numbered.cycle_number * numbered.cycle_length as integer)
-            when numbered.is_calendar and numbered.cycle_number = 0 then numbered.anchor_date
+            when numbered.cycle_number = 0 then numbered.anchor_date
             when numbered.is_calendar then months.first_date
             else months.first_date + cast(least(day(numbered.anchor_date), months.days) - 1 as integer)
         end as cycle_start,

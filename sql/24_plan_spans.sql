@@ -44,8 +44,7 @@ statements as (
         r.verdict = 'counted'
         and (
             r.event = 'plan_changed'
-            or (r.event = 'reactivated' and r.effective_at = spans.active_from)
-            or r.effective_at = starts.started_at
+            or r.effective_at = spans.active_from
         )
 ),
 

@@ -13,12 +13,12 @@ with watched as (
 judged as (
     select
         cycles.*,
-        cycles.closes_on + case when run_parameters.is_preview then 0 else coalesce(versions.grace_days, 0) end
+        cycles.closes_on + case when run_parameters.is_preview then 0 else versions.grace_days end
         <= run_parameters.as_of as is_due,
         watched.rate_card is not null and cycles.cycle_end > run_parameters.as_of as is_watched
     from active_cycles as cycles
     cross join run_parameters
-    left join rate_card_versions as versions
+    inner join rate_card_versions as versions
         on cycles.rate_card = versions.rate_card and cycles.rate_card_version = versions.rate_card_version
     left join watched
         on cycles.rate_card = watched.rate_card and cycles.rate_card_version = watched.rate_card_version

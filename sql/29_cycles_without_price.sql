@@ -1,10 +1,10 @@
 -- 29_cycles_without_price: cycles that have begun and that no version of their rate card prices. Any row stops the
 --        run.
 --
--- in:    active_cycles, subscription_starts, rate_card_versions, plans, issued_cycles
+-- in:    active_cycles, active_segments, plan_spans, subscription_starts, rate_card_versions, plans, issued_cycles
 -- out:   subscription_id, cycle_start, plan | rate_card, rate_card_version, effective_from_first, plans_known, file,
 --        row_number
--- grain: one row per cycle that cannot be priced
+-- grain: one row per cycle and plan in force in it that cannot be priced
 with known as (
     select
         rate_card,
@@ -23,17 +23,16 @@ begun as (
 ),
 
 used as (
-    select
-        subscription_id,
-        cycle_start,
-        plan
-    from begun
-    union
-    select
-        subscription_id,
-        cycle_start,
-        plan_first as plan
-    from begun
+    select distinct
+        segments.subscription_id,
+        segments.cycle_start,
+        spans.plan
+    from active_segments as segments
+    inner join plan_spans as spans
+        on
+            segments.subscription_id = spans.subscription_id
+            and segments.segment_until > spans.plan_from
+            and (spans.plan_until is null or segments.segment_from < spans.plan_until)
 ),
 
 firsts as (

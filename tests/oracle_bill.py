@@ -150,8 +150,8 @@ class Books:
     posted: set[str] = field(default_factory=set)
     held: set[tuple[str, int]] = field(default_factory=set)
 
-    def close(self, bill: Bill, as_of: date) -> None:
-        """Takes a run in."""
+    def close(self, bill: Bill, as_of: date) -> Bill:
+        """Takes a run in; returns its stages, and all that is published after it."""
         self.posted |= {row.values["topup_id"] for row, prepaid in bill.topups if entry_date(row, prepaid) <= as_of}
         billed = {(row.subscription_id, row.cycle_start) for row in bill.invoices if row.kind == "cycle"}
         self.issued += [cycle for cycle in bill.billing_cycles if cycle[:2] in billed]
@@ -162,6 +162,14 @@ class Books:
         self.clipped += bill.clipped
         self.alerts += bill.alerts
         self.held = {(row.file, row.row_number) for row in bill.rejected_rows if row.status == "held"}
+        return replace(
+            bill,
+            invoices=[*self.invoices],
+            invoice_lines=[*self.invoice_lines],
+            usage_history=[*self.usage_history],
+            clipped=[*self.clipped],
+            alerts=[*self.alerts],
+        )
 
     def carries(self, of: ActiveCycle) -> bool | None:
         """Whether the issued invoice that falls on a cycle's first day bears its advance fee; None: none is issued."""
@@ -367,7 +375,7 @@ class Biller:
         issued = {cycle[:2] for cycle in self.books.issued}
         for of in active:
             if of.cycle[:2] not in issued:
-                of.charges_of(of.plan_first), of.charges_of(of.plan_last)  # a cycle that has begun must have a price
+                of.check_price()
         if active:
             self._open(active[0])
         by_start = {of.cycle.cycle_start: of for of in active}
@@ -580,16 +588,4 @@ def rate_nights(world: World, as_of: Sequence[date]) -> Iterator[tuple[World, Bi
     books = Books()
     for night, day in enumerate(as_of):
         there = world.until(night)
-        bill = rate(there, day, books, night)
-        books.close(bill, day)
-        yield (
-            there,
-            replace(
-                bill,
-                invoices=[*books.invoices],
-                invoice_lines=[*books.invoice_lines],
-                usage_history=[*books.usage_history],
-                clipped=[*books.clipped],
-                alerts=[*books.alerts],
-            ),
-        )
+        yield there, books.close(rate(there, day, books, night), day)

@@ -54,14 +54,15 @@ def is_prepaid(card: RateCard) -> bool:
 
 
 def prepaid_of(account: Row, subscriptions: Iterable[Subscription]) -> Prepaid | None:
-    """Where a top-up of an account goes: by the prepaid card of a subscription that it pays for."""
-    account_id = account.values["account_id"]
+    """Where a top-up of an account goes: by the prepaid cards of subscriptions that it pays for, if they agree."""
+    account_id, currencies, zones = account.values["account_id"], set[str](), set[str]()
     for subscription in subscriptions:
         values, version = subscription.account.values, subscription.card.versions[0]
         payer = values["master_account_id"] or values["account_id"]
         if payer == account_id and is_prepaid(subscription.card):
-            return Prepaid(version["currency"], account.values["time_zone"] or version["time_zone"])
-    return None
+            currencies.add(version["currency"])
+            zones.add(account.values["time_zone"] or version["time_zone"])
+    return Prepaid(currencies.pop(), min(zones)) if len(currencies) == 1 else None
 
 
 def entry_date(row: Row, prepaid: Prepaid) -> date:

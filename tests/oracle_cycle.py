@@ -97,6 +97,15 @@ class ActiveCycle:
         charges: Mapping[str, Terms] = self.version["plans"][plan]
         return charges
 
+    def check_price(self) -> None:
+        """A cycle that has begun must have a price for every plan in force at an active instant.
+
+        :raises RunStops: it has not
+        """
+        for start, end in self.segments:
+            for plan in [self.plan_at(start), *(plan for at, plan in self.timeline.plans if start < at < end)]:
+                self.charges_of(plan)
+
     @property
     def days(self) -> Days:
         """Only a calendar card's first cycle is shorter than a whole one."""

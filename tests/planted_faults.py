@@ -30,6 +30,7 @@ from tests.rehearsals import (
     of_arriving_world,
     of_damage,
     of_page,
+    of_preview_world,
     of_usage_world,
     of_world,
 )
@@ -41,8 +42,10 @@ WORKED_EXAMPLES = Path(__file__).parent / "worked_examples"
 WORLDS: tuple[int, ...] = tuple(range(30))
 ARRIVING_WORLDS: tuple[int, ...] = tuple(range(10))
 USAGE_WORLDS: tuple[int, ...] = tuple(range(24))
+PREVIEWED_WORLDS: tuple[int, ...] = tuple(range(8))
 NIGHTS = (
     *map(of_usage_world, USAGE_WORLDS),
+    *map(of_preview_world, PREVIEWED_WORLDS),
     *map(of_world, WORLDS),
     *map(of_arriving_world, ARRIVING_WORLDS),
     *(of_page(path) for path in sorted(EDGE_PAGES.glob("*.md"))),

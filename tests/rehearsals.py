@@ -34,6 +34,7 @@ from tests.comparison import (
     ledger_difference,
     limit_alert_difference,
     rows_of,
+    run,
     tables_in,
     while_active,
 )
@@ -116,6 +117,12 @@ def of_usage_world(number: int) -> Source:
     return Source(name, lambda: world_scripts(name, *two_nights(drawn(usage_worlds(), number))))
 
 
+def of_preview_world(number: int) -> Source:
+    """Usage, limits, fees and credit, previewed ten days after a night."""
+    name = f"previewed world {number}"
+    return Source(name, lambda: preview_scripts(name, *drawn(usage_worlds(), number)))
+
+
 def one_night(drawn: tuple[World, date]) -> tuple[World, Sequence[date]]:
     """A world billed once."""
     return drawn[0], [drawn[1]]
@@ -155,6 +162,17 @@ def world_scripts(name: str, world: World, nights: Sequence[date]) -> Iterator[S
                 ledger_difference(ran_in(Path(folder) / "output", night), ledger, bill)
 
 
+def preview_scripts(name: str, world: World, as_of: date) -> Iterator[Script]:
+    """The one script; the oracle tells. None where the night before has to stop."""
+    books, ledger, before = oracle_bill.Books(), Ledger([], []), as_of - timedelta(days=10)
+    with TemporaryDirectory() as folder, suppress(oracle.RunStops):
+        issued_before = books.close(oracle_bill.rate(world, before, books), before)
+        ledger_difference(run(world, Path(folder), before), ledger, issued_before)
+        bill = books.close(oracle_bill.rate(world, as_of, books, night=1, is_preview=True), as_of)
+        inputs, issued = night_in(Path(folder), as_of, world.min_snapshot_share, is_preview=True)
+        yield Script(name, inputs, issued, partial(told_by_oracle, bill, as_of, ledger))
+
+
 def bills_of(world: World, nights: Sequence[date]) -> Iterator[tuple[World, oracle_bill.Bill | None]]:
     """What is there each night, and what it should give; None, and no more, for one that has to stop."""
     bills = oracle_bill.rate_nights(world, nights)
@@ -177,12 +195,12 @@ def report_of(as_of: date) -> NightReport:
 
 
 def night_in(
-    folder: Path, as_of: date, share: Decimal = Decimal("0.5"), *, publishes: bool = False
+    folder: Path, as_of: date, share: Decimal = Decimal("0.5"), *, publishes: bool = False, is_preview: bool = False
 ) -> tuple[dict[str, pa.Table], dict[str, pa.Table]]:
     """What the stages of a night read, and what was published before it."""
     output = folder / "output"
     issued = {name: pq.read_table(output / name) for name in ADDED_TO if (output / name).exists()}
-    run = Settings(
+    settings = Settings(
         input=folder / "input",
         output=output,
         as_of=as_of,
@@ -190,7 +208,7 @@ def night_in(
         min_snapshot_share=share,
         threads=1,
     )
-    with Night(run) as night:
+    with Night(settings, is_preview=is_preview) as night:
         night.ingest()
         with suppress(BadInput):  # a cycle without a price: what was read up to there is all there is
             night.rate()

@@ -99,6 +99,25 @@ def test_an_earlier_date_than_an_earlier_runs_is_refused(billed: Path) -> None:
     assert published_bytes(billed) == before
 
 
+def test_a_card_that_loses_the_plan_an_invoiced_subscription_started_on_is_refused(tmp_path: Path) -> None:
+    """No invoice was priced by that version yet, and still its plan holds the start from which cycles are counted."""
+    both_plans = CARD + CARD.partition("plans:\n")[2].replace("basic", "old")
+    starts = ("S1,2024-01-10,A1,carts,old,started", "S1,2024-01-20,A1,carts,basic,plan_changed")
+    again = "S1,2024-02-20,A1,carts,basic,started"
+    cards = {
+        "rate_cards/carts.v1.yaml": both_plans + "grace_days: 60\n",
+        "rate_cards/carts.v2.yaml": CARD.replace("version: 1", "version: 2").replace("2023-01-01", "2024-02-01"),
+    }
+    subscriptions = {"subscriptions/1.csv": csv_text(SUBSCRIPTIONS, *starts, again)}
+    bill(tmp_path, SECOND_NIGHT, ONE_CUSTOMER | cards | subscriptions)
+    assert [row[1] for row in rows(tmp_path, INVOICES)] == [FIRST_NIGHT]
+    before = published_bytes(tmp_path)
+    said = fault_of(tmp_path, SECOND_NIGHT, {"rate_cards/carts.v1.yaml": CARD + "grace_days: 60\n"})
+    assert "subscription S1 is invoiced as started at 2024-01-10 00:00:00+00" in said
+    assert "no version of carts has any more" in said
+    assert published_bytes(tmp_path) == before
+
+
 def test_nothing_is_issued_before_it_is_due(tmp_path: Path) -> None:
     """A cycle ends, and then late exports are waited for; the invoice keeps the cycle's end as its date."""
     waits = {"rate_cards/carts.v1.yaml": CARD + "grace_days: 3\npayment_days: 14\n"}

@@ -17,7 +17,12 @@ from usage_rating.errors import BadInput
 from usage_rating.export import write_bills
 from usage_rating.intake import Intake, take_in
 from usage_rating.reference import load_calendar, load_rate_cards
-from usage_rating.refusals import refuse_changed_cards, refuse_cycles_without_price, refuse_too_many_rejected
+from usage_rating.refusals import (
+    refuse_changed_cards,
+    refuse_cycles_without_price,
+    refuse_lost_starts,
+    refuse_too_many_rejected,
+)
 from usage_rating.report import Alert, FeedCount, InvoiceTotal, NightReport, RefusedCount
 from usage_rating.settings import Settings
 from usage_rating.stages import Stage, all_stages, run_stages
@@ -85,7 +90,8 @@ class Night:
 
         :returns: the date billed up to
         :raises BadInput: the date lies before an earlier run's; a cycle has no price; a card that priced an issued
-            invoice was changed; more rows were rejected than the settings allow
+            invoice, or the start of an invoiced subscription, was changed; more rows were rejected than the settings
+            allow
         :raises OSError: the disk failed; the step may be tried again
         """
         engine, settings = self._engine, self._settings
@@ -96,6 +102,7 @@ class Night:
             {"share": str(settings.min_snapshot_share)},
         )
         self._run_stages(lambda stage: stage.number < FIRST_STAGE_WITH_CALENDAR)
+        refuse_lost_starts(engine)
         self._as_of = self._date_billed_up_to()
         engine.execute(
             "create or replace table run_parameters as "
@@ -133,7 +140,10 @@ class Night:
         return as_of
 
     def _load_calendar(self) -> None:
-        """Every zone from one cycle before its first instant to three cycles after the date billed up to."""
+        """Every zone from one cycle before its first instant to three cycles after the date billed up to.
+
+        And the dates of accounts created later still: their cycles are counted backwards from there.
+        """
         self._announce("calendar")
         cycles = [file.card.cycle for file in self._intake.cards]
         longest = timedelta(days=max(cycle.length * (31 if cycle.unit == "months" else 1) for cycle in cycles))
@@ -143,9 +153,13 @@ class Night:
             "select time_zone, purchased_at from credit_topups_judged where verdict = 'counted') group by time_zone"
         )
         margin = longest + timedelta(days=2)
-        load_calendar(
-            self._engine, {zone: first - margin for zone, first in first_dates}, self._as_of + 3 * longest + margin
+        last = self._as_of + 3 * longest + margin
+        later = self._rows(
+            "select distinct time_zone, day from (select time_zone, unnest([created - 1, created, created + 1]) as day "
+            "from (select time_zone, account_created_at::date as created from subscription_starts)) "
+            f"where day > date '{last}'"
         )
+        load_calendar(self._engine, {zone: first - margin for zone, first in first_dates}, last, later)
 
     @disk_faults_as_os_errors()
     def publish(self) -> NightReport:

@@ -209,14 +209,18 @@ def _tier(
     }
 
 
-def load_calendar(engine: duckdb.DuckDBPyConnection, first_dates: dict[str, date], last: date) -> None:
+def load_calendar(
+    engine: duckdb.DuckDBPyConnection, first_dates: dict[str, date], last: date, later: list[tuple[str, date]]
+) -> None:
     """Fills `midnights` for each zone from its first date to `last`, and `months` over all of them.
 
     :param first_dates: time zone to the earliest local date that any of its accounts needs
+    :param later: single dates after `last`, each with its zone
     """
     _create(engine, "midnights")
     for zone, first in sorted(first_dates.items()):
-        midnights = list(time_zones.midnights(zone, first, last))
+        spans = [(first, last), *((day, day) for there, day in sorted(later) if there == zone)]
+        midnights = [midnight for span in spans for midnight in time_zones.midnights(zone, *span)]
         engine.execute(
             "insert into midnights select $zone, unnest($days), unnest($instants)",
             {"zone": zone, "days": [day for day, _ in midnights], "instants": [instant for _, instant in midnights]},

@@ -56,6 +56,32 @@ def _issued_by_version(engine: duckdb.DuckDBPyConnection) -> list[Any]:
     ).fetchall()
 
 
+def refuse_lost_starts(engine: duckdb.DuckDBPyConnection) -> None:
+    """An invoiced subscription keeps its start, from which its cycles are counted.
+
+    No row can move it (`would_move_cycles`), but a card can from which the plan started on has gone.
+
+    :raises BadInput: naming each such subscription, its start and its card
+    """
+    lost = engine.execute(
+        """
+        select distinct i.subscription_id, i.started_at::varchar, i.rate_card
+        from issued_cycles i
+        left join subscription_starts s on i.subscription_id = s.subscription_id
+        where s.started_at is distinct from i.started_at
+        order by all
+        """
+    ).fetchall()
+    if lost:
+        raise BadInput(
+            [
+                f"rate_cards/: subscription {subscription_id} is invoiced as started at {started_at}, on a plan that "
+                f"no version of {card} has any more. Put the plan back."
+                for subscription_id, started_at, card in lost
+            ]
+        )
+
+
 def refuse_cycles_without_price(engine: duckdb.DuckDBPyConnection) -> None:
     """Every cycle that is due must have a card version in force, with the subscription's plan in it.
 

@@ -36,7 +36,7 @@ followed as (
     left join snapshot_spans as spans
         on
             statements.stated_at >= spans.span_from
-            and statements.stated_at < coalesce(spans.next_snapshot_at, cast('9999-01-01 00:00:00+00' as timestamptz))
+            and statements.stated_at < spans.next_snapshot_at
 ),
 
 states as (

@@ -85,7 +85,7 @@ meters_in_force as (
         rate_card_version,
         plan,
         meter,
-        max(case when aggregation = 'unique' then 1 else 0 end) = 1 as counts_values
+        max(aggregation = 'unique') as counts_values
     from plan_meters
     group by rate_card, rate_card_version, plan, meter
 ),
@@ -152,7 +152,7 @@ select
         when misfit = 'unknown_meter' then 'no version of the rate card has this meter'
         when misfit = 'outside_subscription' then 'the subscription is not active at occurred_at'
         when misfit = 'missing_value' then 'the plan counts unique values of this meter, and value is empty'
-        when misfit is null and is_unpriced
+        when is_unpriced
             then 'the plan in force at occurred_at has no charge for this meter; nothing is billed'
     end as detail
 from ranked

@@ -20,7 +20,6 @@ placed as (
             when 0 then round(known.amount, 0) <> known.amount
             when 2 then round(known.amount, 2) <> known.amount
             when 3 then round(known.amount, 3) <> known.amount
-            else false
         end as is_too_fine,
         starts.subscription_id is null as is_subscription_unknown,
         cycles.cycle_start,

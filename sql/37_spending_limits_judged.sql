@@ -37,8 +37,7 @@ compared as (
 standing as (
     select
         *,
-        max(case when not is_conflict and not is_subscription_unknown then revision end)
-            over (partition by subscription_id, agreed_at) as revision_standing
+        max(revision) over (partition by subscription_id, agreed_at) as revision_standing
     from compared
 ),
 
@@ -46,8 +45,7 @@ candidates as (
     select
         *,
         case
-            when not is_conflict and not is_subscription_unknown and not voided and revision = revision_standing
-                then limit_amount
+            when not is_conflict and not voided and revision = revision_standing then limit_amount
         end as amount_standing
     from standing
 ),

@@ -11,7 +11,7 @@ with plans_with_fee as (
         rate_card_version,
         plan
     from charges
-    where kind = 'recurring' and bill = 'advance'
+    where bill = 'advance'
 )
 
 select

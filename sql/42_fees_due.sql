@@ -1,7 +1,7 @@
 -- 42_fees_due: every recurring fee of the invoices due now, in advance and in arrears, not rounded.
 --
 -- in:    active_cycles, cycles_due, active_spans, invoices_due, charges, issued_cycles
--- out:   invoice_id, cycle_start, charge | cycle_end, plan, bill, flat_price, days, whole_days, ...
+-- out:   invoice_id, cycle_start, plan, charge | cycle_end, bill, flat_price, days, whole_days, ...
 -- grain: one row per fee
 -- why:   a fee in advance stands on the invoice of the day its cycle starts: the opening invoice for the first cycle,
 --        the invoice of the cycle before for later ones. Where the subscription is not active at that instant, or no
@@ -13,7 +13,6 @@ with in_advance as (
         cycles.subscription_id,
         case when cycles.is_first then 'opening' else 'cycle' end as invoice_kind,
         case
-            when cycles.is_first then cycles.cycle_start
             when
                 cycles.is_after_active_cycle
                 and cycles.first_active_at = cycles.starts_at

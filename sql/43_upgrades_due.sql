@@ -1,6 +1,6 @@
 -- 43_upgrades_due: every upgrade that takes effect at once within a cycle due now, not rounded.
 --
--- in:    cycles_due, invoices_due, plan_spans, charges, rate_card_versions, local_dates
+-- in:    cycles_due, invoices_due, plan_spans, plans, charges, rate_card_versions, local_dates
 -- out:   invoice_id, changed_at | upgrade_number, plan, fee_before, fee_after, days_remaining, whole_days, ...
 -- grain: one row per upgrade
 -- why:   page 004: (new - old) x days remaining, divided by the days in the cycle. Day 15 of 30 leaves 15 and the
@@ -8,12 +8,17 @@
 --        plan.
 with fees as (
     select
-        rate_card,
-        rate_card_version,
-        plan,
-        sum(case when bill = 'advance' then flat_price else 0 end) as fee
-    from charges
-    group by rate_card, rate_card_version, plan
+        plans.rate_card,
+        plans.rate_card_version,
+        plans.plan,
+        sum(case when charges.bill = 'advance' then charges.flat_price else 0 end) as fee
+    from plans
+    left join charges
+        on
+            plans.rate_card = charges.rate_card
+            and plans.rate_card_version = charges.rate_card_version
+            and plans.plan = charges.plan
+    group by plans.rate_card, plans.rate_card_version, plans.plan
 ),
 
 changes as (

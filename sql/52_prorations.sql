@@ -1,7 +1,7 @@
 -- 52_prorations: each fee and upgrade, exactly: a price times days divided by the days of the whole cycle.
 --
 -- in:    fees_due, upgrades_due
--- out:   invoice_id, figure, charge, stands_for | amount_exact, is_inexact
+-- out:   invoice_id, figure, plan, charge, stands_for | amount_exact, is_inexact
 -- grain: one row per fee or upgrade
 -- why:   the division is done in whole numbers, in ten-thousandths and then to 13 decimals, cut toward zero; is_inexact
 --        says that something was cut off, which is all that rounding needs to know.
@@ -9,6 +9,7 @@ with asked as (
     select
         invoice_id,
         'fee' as figure,
+        plan,
         charge,
         cast(cycle_start as varchar) as stands_for,
         cast(flat_price * 10000 as bigint) as ten_thousandths,
@@ -19,6 +20,7 @@ with asked as (
     select
         invoice_id,
         'upgrade' as figure,
+        plan,
         plan as charge,
         upgrade_number as stands_for,
         cast((fee_after - fee_before) * 10000 as bigint) as ten_thousandths,
@@ -38,6 +40,7 @@ divided as (
 select
     invoice_id,
     figure,
+    plan,
     charge,
     stands_for,
     cast(

@@ -14,7 +14,7 @@ with instants as (
         cast(null as decimal(20, 4)) as limit_amount
     from running_quantities
     union all
-    select distinct
+    select
         subscription_id,
         ends_at as instant,
         0 as place,

@@ -47,8 +47,7 @@ at_end as (
         counted.charge,
         case
             when prices.part = 'own' then least(prices.amount, whole.amount)
-            when prices.amount > own.amount then prices.amount - own.amount
-            else 0
+            else greatest(prices.amount - own.amount, 0)
         end as amount
     from charges_counted as counted
     inner join cycles_limited as limited

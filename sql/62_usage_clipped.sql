@@ -13,7 +13,7 @@ with summed as (
     from usage_steps
     window steps_so_far as (
         partition by subscription_id, cycle_start
-        order by instant, phase, event_id, charge_number, plan, charge
+        order by instant, phase, event_id, charge_number, plan
         rows between unbounded preceding and current row
     )
 ),
@@ -25,7 +25,7 @@ unlimited as (
     from summed
     window steps_so_far as (
         partition by subscription_id, cycle_start
-        order by instant, phase, event_id, charge_number, plan, charge
+        order by instant, phase, event_id, charge_number, plan
         rows between unbounded preceding and current row
     )
 ),
@@ -37,7 +37,7 @@ passed as (
     from unlimited
     window steps_so_far as (
         partition by subscription_id, cycle_start
-        order by instant, phase, event_id, charge_number, plan, charge
+        order by instant, phase, event_id, charge_number, plan
         rows between unbounded preceding and current row
     )
 )
@@ -48,7 +48,7 @@ select
     clipped_so_far - coalesce(
         lag(clipped_so_far) over (
             partition by subscription_id, cycle_start
-            order by instant, phase, event_id, charge_number, plan, charge
+            order by instant, phase, event_id, charge_number, plan
         ), 0
     ) as clipped
 from passed

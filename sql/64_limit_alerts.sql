@@ -14,7 +14,7 @@ with reached as (
         clipped.event_id,
         row_number() over (
             partition by clipped.subscription_id, clipped.cycle_start, clipped.limit_amount, thresholds.threshold
-            order by clipped.instant, clipped.event_id, clipped.charge_number, clipped.charge
+            order by clipped.instant, clipped.event_id
         ) as place
     from usage_clipped as clipped
     inner join cycles_rated as cycles

@@ -7,7 +7,7 @@
 select
     prorations.invoice_id,
     prorations.figure,
-    '' as plan,
+    prorations.plan,
     prorations.charge,
     prorations.stands_for,
     prorations.amount_exact,

@@ -34,6 +34,7 @@ with fees as (
     inner join rounded_figures as figures
         on
             fees_due.invoice_id = figures.invoice_id
+            and fees_due.plan = figures.plan
             and fees_due.charge = figures.charge
             and cast(fees_due.cycle_start as varchar) = figures.stands_for
             and figures.figure = 'fee'

@@ -15,7 +15,7 @@ with clipped as (
         row_number() over (
             partition by amounts.invoice_id
             order by
-                case when amounts.kind = 'usage' then 0 else 1 end,
+                case when amounts.kind = 'usage' and (amounts.quantity > 0 or amounts.is_plan_at_end) then 0 else 1 end,
                 coalesce(figures.amount, 0) desc, amounts.amount_own desc, amounts.plan, amounts.charge
         ) as place
     from charge_amounts as amounts

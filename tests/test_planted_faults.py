@@ -14,13 +14,13 @@ from tests.planting import OPERATORS, faults_in, parsed, text_of
 from tests.rehearsals import EDGE_PAGES, Rehearsals, Stillborn, of_page, of_usage_world
 from usage_rating.stages import Stage, all_stages
 
+SAMPLE, PAGES, SEED = 60, 15, 2024
 QUICK_NIGHTS = (
     *map(of_usage_world, (0, 1, 2)),
-    *(of_page(path) for path in sorted(EDGE_PAGES.glob("*.md"))),
+    *map(of_page, Random(SEED).sample(sorted(EDGE_PAGES.glob("*.md")), PAGES)),  # noqa: S311
 )
-SAMPLE, SEED = 60, 2024
-# In the quick nights. The equivalent faults are not all listed yet, and stay in the sample until they are.
-FOUND_AT_LEAST = 0.7
+# In the quick nights; the command runs them all.
+FOUND_AT_LEAST = 0.8
 
 
 @pytest.fixture(scope="module")

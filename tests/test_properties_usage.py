@@ -148,7 +148,7 @@ def test_late_files_change_what_is_not_issued_yet(drawn: tuple[World, list[date]
         check_nights(world, nights, Path(folder))
 
 
-@drawing(EXAMPLES)
+@drawing(max(EXAMPLES // 2, 4))
 @given(usage_worlds(), st.integers(1, 40))
 def test_a_preview_is_as_the_oracle_works_it_out(drawn: tuple[World, date], days: int) -> None:
     """After a night some days before, or in a folder where none has run, which then is not made."""

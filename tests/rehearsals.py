@@ -35,6 +35,7 @@ from tests.comparison import (
     limit_alert_difference,
     rows_of,
     run,
+    settings_for,
     tables_in,
     while_active,
 )
@@ -49,7 +50,6 @@ from tests.worlds_usage import usage_worlds
 from usage_rating.errors import BadInput
 from usage_rating.night import Night
 from usage_rating.report import NightReport
-from usage_rating.settings import Settings
 from usage_rating.stages import Stage, all_stages
 
 INPUTS = sorted({name for stage in all_stages() for name in stage.reads} - {stage.name for stage in all_stages()})
@@ -200,15 +200,7 @@ def night_in(
     """What the stages of a night read, and what was published before it."""
     output = folder / "output"
     issued = {name: pq.read_table(output / name) for name in ADDED_TO if (output / name).exists()}
-    settings = Settings(
-        input=folder / "input",
-        output=output,
-        as_of=as_of,
-        max_rejected=Decimal(1),
-        min_snapshot_share=share,
-        threads=1,
-    )
-    with Night(settings, is_preview=is_preview) as night:
+    with Night(settings_for(folder, as_of, share), is_preview=is_preview) as night:
         night.ingest()
         with suppress(BadInput):  # a cycle without a price: what was read up to there is all there is
             night.rate()

@@ -3,18 +3,16 @@
 -- in:    known_cart_events, subscription_starts, charges
 -- out:   run_number, file, row_number | the row, verdict, reason, detail
 -- grain: one row per cart event ever read
--- why:   a voided row says nothing that could be held: it only takes its row out.
-with told_apart as (
+-- why:   a voided row says nothing that could be held: it only takes its row out. Rows are ordered only where a key has
+--        several, for most have one.
+with repeated as (
     select
-        *,
-        row_number() over arrivals as arrival,
-        struct_pack(category, state, voided)
-        <> first_value(struct_pack(category, state, voided)) over arrivals as is_conflict
+        subscription_id,
+        cart_id,
+        occurred_at
     from known_cart_events
-    window arrivals as (
-        partition by subscription_id, cart_id, occurred_at, revision
-        order by run_number, file, row_number
-    )
+    group by subscription_id, cart_id, occurred_at
+    having count(*) > 1
 ),
 
 categories as (
@@ -27,15 +25,35 @@ categories as (
 
 compared as (
     select
-        told_apart.*,
+        known.*,
+        repeated.subscription_id is not null as is_repeated,
         case
-            when told_apart.voided then null
+            when known.voided then null
             when starts.subscription_id is null then 'unknown_subscription'
             when categories.category is null then 'unknown_category'
         end as misfit
-    from told_apart
-    left join subscription_starts as starts on told_apart.subscription_id = starts.subscription_id
-    left join categories on starts.rate_card = categories.rate_card and told_apart.category = categories.category
+    from known_cart_events as known
+    left join repeated
+        on
+            known.subscription_id = repeated.subscription_id
+            and known.cart_id = repeated.cart_id
+            and known.occurred_at = repeated.occurred_at
+    left join subscription_starts as starts on known.subscription_id = starts.subscription_id
+    left join categories on starts.rate_card = categories.rate_card and known.category = categories.category
+),
+
+told_apart as (
+    select
+        *,
+        row_number() over arrivals as arrival,
+        struct_pack(category, state, voided)
+        <> first_value(struct_pack(category, state, voided)) over arrivals as is_conflict
+    from compared
+    where is_repeated
+    window arrivals as (
+        partition by subscription_id, cart_id, occurred_at, revision
+        order by run_number, file, row_number
+    )
 ),
 
 ranked as (
@@ -43,7 +61,15 @@ ranked as (
         *,
         max(case when not is_conflict and misfit is null then revision end)
             over (partition by subscription_id, cart_id, occurred_at) as revision_in_force
+    from told_apart
+    union all
+    select
+        *,
+        1 as arrival,
+        false as is_conflict,
+        revision as revision_in_force
     from compared
+    where not is_repeated
 )
 
 select

@@ -5,20 +5,12 @@
 -- grain: one row per instant of which a snapshot is known
 -- why:   a listing cut short by a failed export would switch off every cart it lacks. Its size counts all rows that
 --        could be read, also those of unknown subscriptions: it is the export that is judged, not the customers.
-with standing as (
-    select
-        *,
-        max(revision) over (partition by snapshot_at, subscription_id, cart_id) as revision_in_force
-    from cart_snapshot_rows
-    where is_conflict or arrival = 1
-),
-
-sizes as (
+with sizes as (
     select
         snapshot_at,
         count(case when state = 'active' and not is_conflict then 1 end) as active_carts
-    from standing
-    where is_refused or is_conflict or (revision = revision_in_force and not voided)
+    from cart_snapshot_rows
+    where is_refused or is_conflict or (arrival = 1 and revision = revision_highest and not voided)
     group by snapshot_at
 ),
 

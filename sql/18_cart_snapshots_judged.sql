@@ -1,7 +1,7 @@
 -- 18_cart_snapshots_judged: each snapshot row, and whether it counts.
 --
 -- in:    cart_snapshot_rows, snapshots
--- out:   run_number, file, row_number | the row, verdict, reason, detail
+-- out:   run_number, file, row_number | the row, is_repeated, verdict, reason, detail
 -- grain: one row per snapshot row ever read whose ids could be read
 -- why:   verdict `refused` is a row that was rejected when it was read: it only lists its cart.
 with compared as (
@@ -16,6 +16,7 @@ with compared as (
         r.run_number,
         r.file,
         r.row_number,
+        r.is_repeated,
         r.is_conflict,
         r.arrival,
         case
@@ -34,6 +35,13 @@ ranked as (
         max(case when not is_conflict and misfit is null then revision end)
             over (partition by snapshot_at, subscription_id, cart_id) as revision_in_force
     from compared
+    where is_repeated
+    union all
+    select
+        *,
+        revision as revision_in_force
+    from compared
+    where not is_repeated
 )
 
 select
@@ -47,6 +55,7 @@ select
     run_number,
     file,
     row_number,
+    is_repeated,
     case
         when misfit = 'refused' then 'refused'
         when is_conflict then 'rejected'

@@ -1,10 +1,11 @@
 -- 31_cart_states: each cart's state from every statement on, with those that a snapshot no longer lists.
 --
 -- in:    cart_statements, snapshots
--- out:   subscription_id, cart_id, stated_at | category
+-- out:   subscription_id, cart_id, stated_at | category_before, category
 -- grain: one row per cart and instant at which something is said of it; category is empty while it is not active
--- why:   where the next snapshot comes before the cart's next statement, the cart is gone at that snapshot. So no
---        product of carts and snapshots is ever made.
+-- why:   a cart of which something is said between two snapshots, and which the second does not list, is gone then. So
+--        no product of carts and snapshots is ever made. Statements find their snapshots by the day first. Within the
+--        stage a cart that is not active has the category '', to tell it from one that is as it was.
 with accepted as (
     select
         snapshot_at,
@@ -25,17 +26,31 @@ snapshot_spans as (
     from accepted
 ),
 
-followed as (
+days as (
+    select distinct cast(stated_at as date) as day
+    from cart_statements
+),
+
+spans_by_day as (
     select
-        statements.*,
-        spans.next_snapshot_at,
-        lead(statements.stated_at) over (
-            partition by statements.subscription_id, statements.cart_id order by statements.stated_at
-        ) as next_stated_at
+        days.day,
+        spans.span_from,
+        spans.next_snapshot_at
+    from days
+    inner join snapshot_spans as spans
+        on days.day >= cast(spans.span_from as date) and days.day <= cast(spans.next_snapshot_at as date)
+),
+
+still_there as (
+    select distinct
+        statements.subscription_id,
+        statements.cart_id,
+        spans.next_snapshot_at
     from cart_statements as statements
-    left join snapshot_spans as spans
+    inner join spans_by_day as spans
         on
-            statements.stated_at >= spans.span_from
+            cast(statements.stated_at as date) = spans.day
+            and statements.stated_at >= spans.span_from
             and statements.stated_at < spans.next_snapshot_at
 ),
 
@@ -44,33 +59,39 @@ states as (
         subscription_id,
         cart_id,
         stated_at,
-        state is null as is_unchanged,
-        case when state = 'active' then category end as category
-    from followed
+        case when state = 'active' then category when state is not null then '' end as category
+    from cart_statements
     union all
     select
-        subscription_id,
-        cart_id,
-        next_snapshot_at as stated_at,
-        false as is_unchanged,
-        null as category
-    from followed
-    where next_snapshot_at is not null and (next_stated_at is null or next_snapshot_at < next_stated_at)
-),
-
-numbered as (
-    select
-        *,
-        sum(case when is_unchanged then 0 else 1 end) over (
-            partition by subscription_id, cart_id order by stated_at
-            rows between unbounded preceding and current row
-        ) as statement_number
-    from states
+        still_there.subscription_id,
+        still_there.cart_id,
+        still_there.next_snapshot_at as stated_at,
+        '' as category
+    from still_there
+    left join cart_statements as statements
+        on
+            still_there.subscription_id = statements.subscription_id
+            and still_there.cart_id = statements.cart_id
+            and still_there.next_snapshot_at = statements.stated_at
+    where statements.cart_id is null
 )
 
 select
     subscription_id,
     cart_id,
     stated_at,
-    max(category) over (partition by subscription_id, cart_id, statement_number) as category
-from numbered
+    nullif(
+        last_value(category ignore nulls) over (
+            partition by subscription_id, cart_id order by stated_at
+            rows between unbounded preceding and 1 preceding
+        ),
+        ''
+    ) as category_before,
+    nullif(
+        last_value(category ignore nulls) over (
+            partition by subscription_id, cart_id order by stated_at
+            rows between unbounded preceding and current row
+        ),
+        ''
+    ) as category
+from states

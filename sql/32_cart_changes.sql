@@ -4,18 +4,11 @@
 -- out:   subscription_id, cart_id, changed_at | category_before, category_after
 -- grain: one row per cart and instant at which it changed; an empty category is "not active"
 -- why:   re-stating a state changes nothing.
-with compared as (
-    select
-        *,
-        lag(category) over (partition by subscription_id, cart_id order by stated_at) as category_before
-    from cart_states
-)
-
 select
     subscription_id,
     cart_id,
     stated_at as changed_at,
     category_before,
     category as category_after
-from compared
+from cart_states
 where coalesce(category, '') <> coalesce(category_before, '')

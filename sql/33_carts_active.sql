@@ -3,6 +3,7 @@
 -- in:    cart_changes, active_segments, cycles_due
 -- out:   subscription_id, category, active_from | carts, cycle_start
 -- grain: one row per subscription, category and instant of a change or of a segment's start, in cycles that are due
+-- as:    view
 -- why:   a cart is active over [switched on, switched off): all changes of one instant are added up before anything
 --        is counted, so one off and another on never overlap. The row of 0 at each segment's start shows what is
 --        carried in.
@@ -36,7 +37,8 @@ segments as (
         s.subscription_id,
         s.cycle_start,
         s.segment_from,
-        s.segment_until
+        s.segment_until,
+        row_number() over (partition by s.subscription_id order by s.segment_from) as segment
     from active_segments as s
     inner join cycles_due as due on s.subscription_id = due.subscription_id and s.cycle_start = due.cycle_start
 ),
@@ -47,8 +49,7 @@ marked as (
         category,
         active_from,
         step,
-        null as segment_until,
-        null as cycle_start
+        null as segment
     from steps
     union all
     select
@@ -56,8 +57,7 @@ marked as (
         categories.category,
         segments.segment_from as active_from,
         0 as step,
-        segments.segment_until,
-        segments.cycle_start
+        segments.segment
     from segments
     inner join categories on segments.subscription_id = categories.subscription_id
 ),
@@ -67,9 +67,8 @@ instants as (
         subscription_id,
         category,
         active_from,
-        sum(step) as step,
-        max(segment_until) as segment_until,
-        max(cycle_start) as cycle_start
+        cast(sum(step) as bigint) as step,
+        max(segment) as segment
     from marked
     group by subscription_id, category, active_from
 ),
@@ -80,8 +79,7 @@ running as (
         category,
         active_from,
         sum(step) over instants_before as carts,
-        max(segment_until) over instants_before as segment_until,
-        max(cycle_start) over instants_before as cycle_start
+        max(segment) over instants_before as segment
     from instants
     window instants_before as (
         partition by subscription_id, category order by active_from
@@ -90,10 +88,11 @@ running as (
 )
 
 select
-    subscription_id,
-    category,
-    active_from,
-    cast(carts as bigint) as carts,
-    cycle_start
+    running.subscription_id,
+    running.category,
+    running.active_from,
+    cast(running.carts as bigint) as carts,
+    segments.cycle_start
 from running
-where active_from < segment_until
+inner join segments on running.subscription_id = segments.subscription_id and running.segment = segments.segment
+where running.active_from < segments.segment_until

@@ -5,10 +5,20 @@
 -- grain: one row per usage row ever read
 -- why:   conflicts are looked for among the rows of one cycle: an exporter may number its events anew in each. Rows
 --        whose cycle is not known yet are in conflict with none. A higher revision counts across all cycles, so that it
---        can move a row to another one.
-with placed as (
+--        can move a row to another one. Rows are ordered only where an event has several, for most have one.
+with repeated as (
+    select
+        subscription_id,
+        event_id
+    from known_usage
+    group by subscription_id, event_id
+    having count(*) > 1
+),
+
+placed as (
     select
         known.*,
+        repeated.event_id is not null as is_repeated,
         starts.subscription_id is null as is_subscription_unknown,
         starts.rate_card,
         cycles.cycle_start,
@@ -16,6 +26,7 @@ with placed as (
         plans.plan,
         spans.active_from is null as is_outside
     from known_usage as known
+    left join repeated on known.subscription_id = repeated.subscription_id and known.event_id = repeated.event_id
     left join subscription_starts as starts on known.subscription_id = starts.subscription_id
     left join billing_cycles as cycles
         on
@@ -41,6 +52,7 @@ told_apart as (
         struct_pack(meter, quantity, occurred_at, value, voided)
         <> first_value(struct_pack(meter, quantity, occurred_at, value, voided)) over arrivals as is_conflict
     from placed
+    where is_repeated
     window arrivals as (
         partition by
             subscription_id,
@@ -50,6 +62,18 @@ told_apart as (
             case when cycle_start is null then struct_pack(meter, quantity, occurred_at, value, voided) end
         order by run_number, file, row_number
     )
+),
+
+numbered as (
+    select *
+    from told_apart
+    union all
+    select
+        *,
+        1 as arrival,
+        false as is_conflict
+    from placed
+    where not is_repeated
 ),
 
 plan_meters as (
@@ -92,23 +116,23 @@ meters_in_force as (
 
 compared as (
     select
-        told_apart.*,
+        numbered.*,
         case
-            when told_apart.voided then null
-            when told_apart.is_subscription_unknown then 'unknown_subscription'
+            when numbered.voided then null
+            when numbered.is_subscription_unknown then 'unknown_subscription'
             when meters.meter is null then 'unknown_meter'
-            when told_apart.is_outside then 'outside_subscription'
-            when in_force.counts_values and told_apart.quantity > 0 and told_apart.value is null then 'missing_value'
+            when numbered.is_outside then 'outside_subscription'
+            when in_force.counts_values and numbered.quantity > 0 and numbered.value is null then 'missing_value'
         end as misfit,
-        told_apart.cycle_start is not null and in_force.meter is null as is_unpriced
-    from told_apart
-    left join meters on told_apart.rate_card = meters.rate_card and told_apart.meter = meters.meter
+        numbered.cycle_start is not null and in_force.meter is null as is_unpriced
+    from numbered
+    left join meters on numbered.rate_card = meters.rate_card and numbered.meter = meters.meter
     left join meters_in_force as in_force
         on
-            told_apart.rate_card = in_force.rate_card
-            and told_apart.rate_card_version = in_force.rate_card_version
-            and told_apart.plan = in_force.plan
-            and told_apart.meter = in_force.meter
+            numbered.rate_card = in_force.rate_card
+            and numbered.rate_card_version = in_force.rate_card_version
+            and numbered.plan = in_force.plan
+            and numbered.meter = in_force.meter
 ),
 
 ranked as (
@@ -117,6 +141,13 @@ ranked as (
         max(case when not is_conflict and misfit is null then revision end)
             over (partition by subscription_id, event_id) as revision_in_force
     from compared
+    where is_repeated
+    union all
+    select
+        *,
+        revision as revision_in_force
+    from compared
+    where not is_repeated
 )
 
 select

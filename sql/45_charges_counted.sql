@@ -4,13 +4,14 @@
 -- out:   subscription_id, cycle_start, plan, charge | kind, quantity, peak_at, is_plan_at_end, ...
 -- grain: one row per cycle, plan and counted charge: all of the plan at the cycle's end, and what others had counted
 -- why:   peaks and minimums follow the plan in force at the cycle's last active instant.
-with at_end as (
+with counted as (
     select
         cycles.subscription_id,
         cycles.cycle_start,
         cycles.plan,
         charges.charge,
-        peaks.quantity as carts,
+        true as is_plan_at_end,
+        coalesce(peaks.quantity, usage.quantity, 0) as quantity,
         peaks.peak_at
     from cycles_rated as cycles
     inner join charges
@@ -24,34 +25,37 @@ with at_end as (
             cycles.subscription_id = peaks.subscription_id
             and cycles.cycle_start = peaks.cycle_start
             and charges.category = peaks.category
-),
-
-named as (
+    left join usage_quantities as usage
+        on
+            cycles.subscription_id = usage.subscription_id
+            and cycles.cycle_start = usage.cycle_start
+            and cycles.plan = usage.plan
+            and charges.charge = usage.charge
+    union all
     select
-        subscription_id,
-        cycle_start,
-        plan,
-        charge
-    from at_end
-    union
-    select
-        subscription_id,
-        cycle_start,
-        plan,
-        charge
-    from usage_quantities
+        usage.subscription_id,
+        usage.cycle_start,
+        usage.plan,
+        usage.charge,
+        false as is_plan_at_end,
+        usage.quantity,
+        null as peak_at
+    from usage_quantities as usage
+    inner join cycles_rated as cycles
+        on usage.subscription_id = cycles.subscription_id and usage.cycle_start = cycles.cycle_start
+    where usage.plan <> cycles.plan
 )
 
 select
-    named.subscription_id,
-    named.cycle_start,
+    counted.subscription_id,
+    counted.cycle_start,
     cycles.cycle_end,
     cycles.is_due,
     cycles.rate_card,
     cycles.rate_card_version,
-    named.plan,
-    named.charge,
-    named.plan = cycles.plan as is_plan_at_end,
+    counted.plan,
+    counted.charge,
+    counted.is_plan_at_end,
     charges.charge_number,
     charges.kind,
     charges.category,
@@ -62,26 +66,14 @@ select
     charges.package_size,
     charges.price,
     charges.cap,
-    cast(coalesce(at_end.carts, usage.quantity, 0) as decimal(18, 6)) as quantity,
-    at_end.peak_at
-from named
+    cast(counted.quantity as decimal(18, 6)) as quantity,
+    counted.peak_at
+from counted
 inner join cycles_rated as cycles
-    on named.subscription_id = cycles.subscription_id and named.cycle_start = cycles.cycle_start
+    on counted.subscription_id = cycles.subscription_id and counted.cycle_start = cycles.cycle_start
 inner join charges
     on
         cycles.rate_card = charges.rate_card
         and cycles.rate_card_version = charges.rate_card_version
-        and named.plan = charges.plan
-        and named.charge = charges.charge
-left join at_end
-    on
-        named.subscription_id = at_end.subscription_id
-        and named.cycle_start = at_end.cycle_start
-        and named.plan = at_end.plan
-        and named.charge = at_end.charge
-left join usage_quantities as usage
-    on
-        named.subscription_id = usage.subscription_id
-        and named.cycle_start = usage.cycle_start
-        and named.plan = usage.plan
-        and named.charge = usage.charge
+        and counted.plan = charges.plan
+        and counted.charge = charges.charge

@@ -2,8 +2,8 @@
 --
 -- in:    charges_counted, minimums, running_quantities
 -- out:   subscription_id, cycle_start, plan, charge, part, event_id | quantity, ...
--- grain: one row per quantity asked for. part `own` is what was counted, `whole` that and the shortfall, `running` what
---        was counted up to and including an event
+-- grain: one row per quantity asked for. part `own` is what was counted, `whole` that and the shortfall if any,
+--        `running` what was counted up to and including an event
 select
     subscription_id,
     cycle_start,
@@ -33,14 +33,15 @@ select
     counted.cap,
     'whole' as part,
     '' as event_id,
-    cast(counted.quantity + coalesce(minimums.shortfall, 0) as decimal(18, 6)) as quantity
+    cast(counted.quantity + minimums.shortfall as decimal(18, 6)) as quantity
 from charges_counted as counted
-left join minimums
+inner join minimums
     on
         counted.subscription_id = minimums.subscription_id
         and counted.cycle_start = minimums.cycle_start
         and counted.plan = minimums.plan
         and counted.charge = minimums.charge
+        and minimums.shortfall > 0
 union all
 select
     subscription_id,

@@ -46,7 +46,7 @@ at_end as (
         counted.plan,
         counted.charge,
         case
-            when prices.part = 'own' then least(prices.amount, whole.amount)
+            when prices.part = 'own' then least(prices.amount, coalesce(whole.amount, prices.amount))
             else greatest(prices.amount - own.amount, 0)
         end as amount
     from charges_counted as counted
@@ -66,7 +66,7 @@ at_end as (
             and counted.plan = own.plan
             and counted.charge = own.charge
             and own.part = 'own'
-    inner join prices as whole
+    left join prices as whole
         on
             counted.subscription_id = whole.subscription_id
             and counted.cycle_start = whole.cycle_start

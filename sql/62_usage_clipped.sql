@@ -9,7 +9,8 @@
 with summed as (
     select
         *,
-        sum(amount) over steps_so_far as amount_so_far
+        sum(amount) over steps_so_far as amount_so_far,
+        row_number() over steps_so_far as step
     from usage_steps
     window steps_so_far as (
         partition by subscription_id, cycle_start
@@ -24,8 +25,7 @@ unlimited as (
         coalesce(max(case when limit_amount is null then amount_so_far end) over steps_so_far, 0) as billed_unlimited
     from summed
     window steps_so_far as (
-        partition by subscription_id, cycle_start
-        order by instant, phase, event_id, charge_number, plan
+        partition by subscription_id, cycle_start order by step
         rows between unbounded preceding and current row
     )
 ),
@@ -36,8 +36,7 @@ passed as (
         greatest(max(amount_so_far - greatest(limit_amount, billed_unlimited)) over steps_so_far, 0) as clipped_so_far
     from unlimited
     window steps_so_far as (
-        partition by subscription_id, cycle_start
-        order by instant, phase, event_id, charge_number, plan
+        partition by subscription_id, cycle_start order by step
         rows between unbounded preceding and current row
     )
 )
@@ -46,9 +45,6 @@ select
     *,
     amount_so_far - clipped_so_far as billed,
     clipped_so_far - coalesce(
-        lag(clipped_so_far) over (
-            partition by subscription_id, cycle_start
-            order by instant, phase, event_id, charge_number, plan
-        ), 0
+        lag(clipped_so_far) over (partition by subscription_id, cycle_start order by step), 0
     ) as clipped
 from passed

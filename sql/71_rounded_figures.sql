@@ -26,11 +26,12 @@ with sized as (
 compared as (
     select
         *,
-        case minor_digits
-            when 0 then round(nearest * 0.5, 0) <> nearest * 0.5
-            when 2 then round(nearest * 0.5, 2) <> nearest * 0.5
-            when 3 then round(nearest * 0.5, 3) <> nearest * 0.5
-            when 4 then round(nearest * 0.5, 4) <> nearest * 0.5
+        case
+            when rounding <> 'half_even' then false
+            when minor_digits = 0 then round(nearest * 0.5, 0) <> nearest * 0.5
+            when minor_digits = 2 then round(nearest * 0.5, 2) <> nearest * 0.5
+            when minor_digits = 3 then round(nearest * 0.5, 3) <> nearest * 0.5
+            when minor_digits = 4 then round(nearest * 0.5, 4) <> nearest * 0.5
         end as is_odd
     from sized
 ),
@@ -39,8 +40,7 @@ stepped as (
     select
         *,
         case
-            when rounding = 'half_even' and nearest - size = minor_unit * 0.5 and is_odd and not is_inexact
-                then nearest - minor_unit
+            when is_odd and nearest - size = minor_unit * 0.5 and not is_inexact then nearest - minor_unit
             when rounding = 'down' and nearest > size then nearest - minor_unit
             when rounding = 'up' and (nearest < size or (nearest = size and is_inexact)) then nearest + minor_unit
             else nearest

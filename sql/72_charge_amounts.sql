@@ -17,7 +17,7 @@ with amounts as (
         own.amount_exact,
         whole.amount_exact as amount_exact_whole,
         own.amount as amount_own,
-        cast(whole.amount - own.amount as decimal(20, 4)) as amount_minimum
+        cast(coalesce(whole.amount - own.amount, 0) as decimal(20, 4)) as amount_minimum
     from charges_counted as counted
     inner join invoices_due as invoices
         on
@@ -36,7 +36,7 @@ with amounts as (
             and counted.plan = own.plan
             and counted.charge = own.charge
             and own.figure = 'own'
-    inner join rounded_figures as whole
+    left join rounded_figures as whole
         on
             invoices.invoice_id = whole.invoice_id
             and counted.plan = whole.plan

@@ -37,6 +37,16 @@ case
     when as_scientific(written) % 0.0001 = 0 then cast(as_scientific(written) as decimal(20, 4))
 end;
 
+-- A number of a type without rounding, where it fits.
+create or replace macro fitting_quantity(number) as try_cast(number as decimal(18, 6));
+
+create or replace macro within_years(instant) as
+case
+    when
+        instant >= timestamptz '1900-01-01 00:00:00+00' and instant < timestamptz '9999-01-01 00:00:00+00'
+        then instant
+end;
+
 -- Without an offset: UTC, which the session's time zone is.
 create or replace macro as_instant(written) as
 case
@@ -47,26 +57,25 @@ case
             || '([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6}0*)?)?'
             || '(Z|[+-](0[0-9]|1[0-5])(:?[0-5][0-9])?)?)?'
         )
-        and try_cast(written as timestamptz) >= timestamptz '1900-01-01 00:00:00+00'
-        and try_cast(written as timestamptz) < timestamptz '9999-01-01 00:00:00+00'
-        then try_cast(written as timestamptz)
+        then within_years(try_cast(written as timestamptz))
 end;
 
 -- What is wrong with one value, or NULL. `typed` is what a macro above made of `written`.
 create or replace macro fault_in(column_name, written, typed, is_required, expected) as
 case
-    when nullif(written, '') is null
+    when typed is null
         then
             case
+                when nullif(written, '') is not null
+                    then
+                        {
+                            'reason': 'bad_value',
+                            'detail':
+                            column_name || ' is ''' || left(written, 100) || '''; expected ' || expected
+                        }
                 when is_required
                     then { 'reason': 'missing_value', 'detail': column_name || ' is empty; expected ' || expected }
             end
-    when typed is null
-        then
-            {
-                'reason': 'bad_value',
-                'detail': column_name || ' is ''' || left(written, 100) || '''; expected ' || expected
-            }
 end;
 
 create or replace macro sign_fault_in(column_name, written, typed, expected) as

@@ -26,6 +26,7 @@ def open_engine(settings: Settings, scratch: Path) -> duckdb.DuckDBPyConnection:
     )
     engine.execute("set timezone = 'UTC'")
     engine.execute("set enable_progress_bar = false")
+    engine.execute("set checkpoint_threshold = '1TB'")  # there is no file to write to, and trying takes a second
     engine.execute("set allowed_directories = $folders", {"folders": _folders(settings, scratch)})
     engine.execute("set enable_external_access = false")
     if settings.memory_limit:

@@ -4,10 +4,12 @@ For every feed the engine ends up with a table `new_<feed>` (the feed's columns,
 row_number), and all feeds share `new_rejected_rows`.
 """
 
+import re
 from pathlib import Path
 
 import duckdb
 from duckdb import (
+    CaseExpression,
     CoalesceOperator,
     ColumnExpression,
     ConstantExpression,
@@ -33,6 +35,9 @@ ENGINE_TYPES = {
     ColumnType.WHOLE_NUMBER: "bigint",
     ColumnType.FLAG: "boolean",
 }
+# What Parquet files may hold that needs no reading: exact, and finer than nothing the contract allows.
+INSTANT_TYPES = ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
+WHOLE_TYPES = re.compile(r"U?(TINY|SMALL|BIG)?INT(EGER)?|DECIMAL\([0-9]+,[0-6]\)")
 SIGNED = (ColumnType.QUANTITY, ColumnType.AMOUNT)
 LINE_FAULTS = ("MISSING COLUMNS", "TOO MANY COLUMNS", "INVALID ENCODING", "LINE SIZE OVER MAXIMUM")
 REJECTED_COLUMNS = (
@@ -148,45 +153,56 @@ def _malformed_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFile) -> 
 
 
 def _typed(rows: duckdb.DuckDBPyRelation, feed: Feed, header: tuple[str, ...]) -> duckdb.DuckDBPyRelation:
-    """Adds to each row its typed columns (as the contract names them), its faults, and its raw text."""
-    written = {column.name: _written(column, header) for column in feed.columns}
-    both = rows.select(
-        ColumnExpression("row_number"),
-        *(expression.alias(f"written_{name}") for name, expression in written.items()),
-        *(_value(column, written[column.name]).alias(column.name) for column in feed.columns),
+    """Each row's typed columns (as the contract names them), its faults, and the text of a row that has any."""
+    fields = {column.name: _field(column, header, rows) for column in feed.columns}
+    written = {name: field.cast("varchar") for name, (field, _) in fields.items()}
+    values = rows.select(StarExpression(), *(_value(column, *fields[column.name]) for column in feed.columns))
+    faults = FunctionExpression(
+        "list_value", *(fault for column in feed.columns for fault in _faults(column, written[column.name]))
     )
-    faults = FunctionExpression("list_value", *(fault for column in feed.columns for fault in _faults(column)))
-    return both.select(
-        ColumnExpression("row_number"),
-        *(_with_default(column) for column in feed.columns),
+    judged = values.select(
+        StarExpression(),
         FunctionExpression(
             "list_filter", faults, LambdaExpression("fault", ColumnExpression("fault").isnotnull())
         ).alias("faults"),
-        FunctionExpression(
-            "json_object",
-            *(part for name in written for part in (ConstantExpression(name), ColumnExpression(f"written_{name}"))),
-        )
-        .cast("varchar")
-        .alias("raw"),
+    )
+    text = FunctionExpression(
+        "json_object", *(part for name in written for part in (ConstantExpression(name), written[name]))
+    )
+    has_faults = FunctionExpression("len", ColumnExpression("faults")) > ConstantExpression(0)
+    return judged.select(
+        ColumnExpression("row_number"),
+        *(_with_default(column) for column in feed.columns),
+        ColumnExpression("faults"),
+        CaseExpression(has_faults, text.cast("varchar")).alias("raw"),
     )
 
 
-def _written(column: Column, header: tuple[str, ...]) -> Expression:
+def _field(column: Column, header: tuple[str, ...], rows: duckdb.DuckDBPyRelation) -> tuple[Expression, str]:
+    """Where a column stands in the file, and the engine's type of it there."""
     if column.name not in header:
-        return ConstantExpression(None).cast("varchar")
-    return ColumnExpression(f"field_{header.index(column.name)}").cast("varchar")
+        return ConstantExpression(None).cast("varchar"), "VARCHAR"
+    name = f"field_{header.index(column.name)}"
+    return ColumnExpression(name), str(rows.types[rows.columns.index(name)])
 
 
-def _value(column: Column, written: Expression) -> Expression:
+def _value(column: Column, field: Expression, engine_type: str) -> Expression:
+    """What a field holds as the contract's type: of a Parquet file that has it already, without a way over text."""
     if column.choices:
         choices = FunctionExpression("list_value", *(ConstantExpression(choice) for choice in column.choices))
-        return FunctionExpression("as_choice", written, choices)
-    return FunctionExpression(column.type.value, written)
+        value = FunctionExpression("as_choice", field.cast("varchar"), choices)
+    elif column.type is ColumnType.INSTANT and engine_type in INSTANT_TYPES:
+        value = FunctionExpression("within_years", field.cast("timestamptz"))
+    elif column.type is ColumnType.QUANTITY and WHOLE_TYPES.fullmatch(engine_type):
+        value = FunctionExpression("fitting_quantity", field)
+    else:
+        value = FunctionExpression(column.type.value, field.cast("varchar"))
+    return value.alias(column.name)
 
 
-def _faults(column: Column) -> list[Expression]:
+def _faults(column: Column, written: Expression) -> list[Expression]:
     name, expected = ConstantExpression(column.name), ConstantExpression(column.expected)
-    written, value = ColumnExpression(f"written_{column.name}"), ColumnExpression(column.name)
+    value = ColumnExpression(column.name)
     faults = [FunctionExpression("fault_in", name, written, value, ConstantExpression(column.is_required), expected)]
     if column.type in SIGNED:
         faults.append(FunctionExpression("sign_fault_in", name, written, value, expected))

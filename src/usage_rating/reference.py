@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from datetime import date, timedelta
-from decimal import Context, Decimal
+from decimal import ROUND_CEILING, Context, Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +18,7 @@ EXACT_AMOUNT = "decimal(38, 15)"
 QUANTITY = "decimal(18, 6)"
 SHARE = "decimal(8, 6)"
 UNIT_PRICE = "decimal(19, 9)"
+UNIT_PRICE_LIMIT, NANO = Decimal(10) ** 10, Decimal(10) ** -9
 AMOUNT = "decimal(20, 4)"
 SHORT = "integer"
 FLAG = "boolean"
@@ -69,6 +70,8 @@ SCHEMAS = {
         "price_form": TEXT,
         "unit_price": UNIT_PRICE,
         "package_size": QUANTITY,
+        "price_flat_max": EXACT_AMOUNT,
+        "price_per_unit_max": UNIT_PRICE,
         "price": TEXT,
     },
     "price_tiers": VERSION_KEY
@@ -145,7 +148,7 @@ def _charge_row(charge: Charge, number: int) -> dict[str, Any]:
         "flat_price": price.flat,
         "package_size": price.package.size if price.package else None,
         "price": json.dumps(price.model_dump(mode="json", exclude_unset=True), separators=(",", ":")),
-    }
+    } | _highest(price)
     match charge:
         case PeakCharge():
             return row | {"category": charge.category}
@@ -159,6 +162,24 @@ def _charge_row(charge: Charge, number: int) -> dict[str, Any]:
             return (
                 row | {"meter": charge.meter, "aggregation": charge.aggregation, "cap": charge.cap} | _minimum(charge)
             )
+
+
+def _highest(price: Price) -> dict[str, Decimal | None]:
+    """A price that nothing exceeds: no quantity q costs more than `price_flat_max` + q x `price_per_unit_max`.
+
+    The second is empty where it does not fit its type.
+    """
+    if price.package:
+        per_unit = EXACT.divide(price.package.price, price.package.size).quantize(NANO, ROUND_CEILING, EXACT)
+        return {
+            "price_flat_max": price.package.price,
+            "price_per_unit_max": per_unit if per_unit < UNIT_PRICE_LIMIT else None,
+        }
+    tiers = price.graduated or price.volume or []
+    return {
+        "price_flat_max": sum((tier.flat or Decimal(0) for tier in tiers), price.flat or Decimal(0)),
+        "price_per_unit_max": max((tier.per_unit for tier in tiers), default=price.per_unit or Decimal(0)),
+    }
 
 
 def _minimum(charge: UsageCharge) -> dict[str, Any]:

@@ -1,4 +1,4 @@
--- 47_running_quantities: what each usage charge had counted after each row, where a spending limit may bite.
+-- 48_running_quantities: what each usage charge had counted after each row, where a spending limit may bite.
 --
 -- in:    usage_charged, cycles_limited, charges
 -- out:   subscription_id, cycle_start, plan, charge, event_id | occurred_at, charge_number, quantity, price_form, ...

@@ -3,15 +3,6 @@
 -- in:    usage_charged
 -- out:   subscription_id, cycle_start, plan, charge | charge_number, quantity
 -- grain: one row per cycle, plan and usage charge with a counted row
-with ordered as (
-    select
-        *,
-        row_number() over (
-            partition by subscription_id, cycle_start, plan, charge order by occurred_at desc, event_id desc
-        ) as age
-    from usage_charged
-)
-
 select
     subscription_id,
     cycle_start,
@@ -21,10 +12,12 @@ select
     cast(
         case min(aggregation)
             when 'max' then max(counted)
-            when 'latest' then max(case when age = 1 then counted end)
+            when 'latest'
+                then
+                    max_by(counted, case when aggregation = 'latest' then struct_pack(occurred_at, event_id) end)
             when 'unique' then count(distinct value)
             else sum(counted)
         end as decimal(18, 6)
     ) as quantity
-from ordered
+from usage_charged
 group by subscription_id, cycle_start, plan, charge

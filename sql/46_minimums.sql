@@ -43,10 +43,8 @@ counted as (
         owed.aggregation,
         usage.quantity,
         usage.value,
-        row_number() over (
-            partition by owed.subscription_id, owed.cycle_start, owed.charge
-            order by usage.occurred_at desc, usage.event_id desc
-        ) as age
+        usage.occurred_at,
+        usage.event_id
     from owed
     inner join usage_judged as usage
         on
@@ -66,7 +64,9 @@ used as (
         cast(
             case min(aggregation)
                 when 'max' then max(quantity)
-                when 'latest' then max(case when age = 1 then quantity end)
+                when 'latest'
+                    then
+                        max_by(quantity, case when aggregation = 'latest' then struct_pack(occurred_at, event_id) end)
                 when 'unique' then count(distinct value)
                 when 'count' then count(*)
                 else sum(quantity)

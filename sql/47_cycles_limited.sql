@@ -34,7 +34,7 @@ costs as (
     select
         counted.subscription_id,
         counted.cycle_start,
-        min(case when charges.price_per_unit_max is null then 0 else 1 end) as is_bounded,
+        count(charges.price_per_unit_max) < count(*) as is_unbounded,
         sum(
             1 + charges.price_flat_max
             + (counted.quantity + coalesce(minimums.shortfall, 0)) * charges.price_per_unit_max
@@ -73,7 +73,7 @@ left join agreed on cycles.subscription_id = agreed.subscription_id and cycles.c
 where
     coalesce(agreed.limit_at_start, versions.spending_limit_default, agreed.limit_min) is not null
     and (
-        costs.is_bounded = 0
+        costs.is_unbounded
         or costs.amount_max
         >= coalesce(agreed.limit_at_start, versions.spending_limit_default, agreed.limit_min)
         * case when cycles.is_watched then least(thresholds.threshold_min, 1) else 1 end

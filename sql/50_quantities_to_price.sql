@@ -2,8 +2,8 @@
 --
 -- in:    charges_counted, minimums, running_quantities
 -- out:   subscription_id, cycle_start, plan, charge, part, event_id | quantity, ...
--- grain: one row per quantity asked for. part `own` is what was counted, `whole` that and the shortfall if any,
---        `running` what was counted up to and including an event
+-- grain: one row per quantity asked for. part `own` is what was counted, `whole` that and the shortfall, where
+--        there is a minimum, `running` what was counted up to and including an event
 select
     subscription_id,
     cycle_start,
@@ -41,7 +41,6 @@ inner join minimums
         and counted.cycle_start = minimums.cycle_start
         and counted.plan = minimums.plan
         and counted.charge = minimums.charge
-        and minimums.shortfall > 0
 union all
 select
     subscription_id,

@@ -2,8 +2,9 @@
 --
 -- in:    invoices_due, prorations, charges_counted, prices, usage_limited, usage_clipped
 -- out:   invoice_id, figure, plan, charge, stands_for | amount_exact, is_inexact, rounding, minor_digits
--- grain: one row per figure: fee, upgrade, own (a charge's own quantity), whole (that and its shortfall, if
---        any), limited (what all usage of the cycle comes to under its limit), clipped (what it took from a charge)
+-- grain: one row per figure: fee, upgrade, own (a charge's own quantity), whole (that and its shortfall, where it has a
+--        minimum), limited (what all usage of the cycle comes to under its limit), clipped (what the limit took from a
+--        charge)
 -- as:    view
 select
     prorations.invoice_id,

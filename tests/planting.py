@@ -173,11 +173,16 @@ def lost_partition_key(node: Node) -> Iterator[Node]:
 
 
 def other_order(node: Node) -> Iterator[Node]:
-    """Ascending for descending; empty values stay last."""
+    """Ascending for descending; empty values stay last. Of the key of an extreme one part less."""
     if isinstance(node, exp.Ordered):
         wrong = node.copy()
         wrong.set("desc", not node.args.get("desc"))
         yield wrong
+    if isinstance(node, exp.Struct) and node.find_ancestor(exp.ArgMax, exp.ArgMin):
+        for place in range(len(node.expressions)):
+            wrong = node.copy()
+            del wrong.args["expressions"][place]
+            yield wrong
 
 
 def moved(pattern: re.Pattern[str], step: str) -> Operator:
@@ -322,7 +327,7 @@ def lost_member(node: Node) -> Iterator[Node]:
 OPERATORS: dict[str, Operator] = {
     "open for closed": turned(both_ways({exp.LT: exp.LTE, exp.GT: exp.GTE})),
     "equal for unequal": turned(both_ways({exp.EQ: exp.NEQ})),
-    "least for most": turned(both_ways({exp.Min: exp.Max, exp.Least: exp.Greatest})),
+    "least for most": turned(both_ways({exp.Min: exp.Max, exp.Least: exp.Greatest, exp.ArgMin: exp.ArgMax})),
     "most for all": turned({exp.Sum: exp.Max}),
     "before for after": turned(both_ways({exp.Lag: exp.Lead, exp.FirstValue: exp.LastValue})),
     "lost condition": lost_condition,

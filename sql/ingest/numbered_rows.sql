@@ -1,7 +1,7 @@
 -- numbered_rows: a CSV file's rows with their true row numbers.
 --
--- in:    read_rows, malformed_rows
--- out:   row_number | the columns of read_rows
+-- in:    typed_rows, malformed_rows
+-- out:   row_number | the columns of typed_rows
 -- why:   the engine numbers only the rows it could split into fields; each row it left out moves the ones after it on.
 with malformed as (
     select
@@ -17,7 +17,7 @@ with malformed as (
 )
 
 select
-    read_rows.read_number + coalesce(malformed.rows_left_out, 0) as row_number,
-    read_rows.* exclude (read_number)
-from read_rows
-asof left join malformed on read_rows.read_number > malformed.rows_read_before
+    typed_rows.row_number + coalesce(malformed.rows_left_out, 0) as row_number,
+    typed_rows.* exclude (row_number)
+from typed_rows
+asof left join malformed on typed_rows.row_number > malformed.rows_read_before

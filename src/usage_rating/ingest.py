@@ -66,17 +66,17 @@ def read_file(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, run_numbe
     file, feed = checked.file, FEEDS[checked.file.feed]
     link = _linked(file, scratch)
     try:
-        rows, malformed = _parquet_rows(engine, link) if file.is_parquet else _csv_rows(engine, checked, link)
+        rows = _parquet_rows(engine, link) if file.is_parquet else _csv_rows(engine, checked, link)
         _typed(rows, feed, checked.header).create("typed_rows")
-        _share_out(engine, feed, file, run_number)
-        total = _count(engine, "typed_rows") + malformed
+        malformed = 0 if file.is_parquet else _refuse_malformed_rows(engine, checked, run_number)
+        typed = engine.sql(read_sql("ingest/numbered_rows.sql")) if malformed else engine.table("typed_rows")
+        return _share_out(engine, typed, feed, file, run_number) + malformed
     except duckdb.Error as error:
         raise _refusal(file, error) from error
     finally:
-        for table in ("typed_rows", "read_rows", "malformed_rows", "malformed_lines", "scanned_files", "blank_lines"):
+        for table in ("typed_rows", "malformed_rows", "malformed_lines", "scanned_files", "blank_lines"):
             engine.execute(f"drop table if exists {table}")
         link.unlink()
-    return total
 
 
 def _refusal(file: InputFile, error: duckdb.Error) -> Exception:
@@ -99,18 +99,17 @@ def _linked(file: InputFile, scratch: Path) -> Path:
     return link
 
 
-def _parquet_rows(engine: duckdb.DuckDBPyConnection, link: Path) -> tuple[duckdb.DuckDBPyRelation, int]:
+def _parquet_rows(engine: duckdb.DuckDBPyConnection, link: Path) -> duckdb.DuckDBPyRelation:
     """Names the columns by their place, as CSV's are: to the engine `ID` and `id` are one name."""
     rows = engine.read_parquet(str(link))
     return rows.select(
         SQLExpression("row_number() over ()").alias("row_number"),
         *(ColumnExpression(name).alias(f"field_{place}") for place, name in enumerate(rows.columns)),
-    ), 0
+    )
 
 
-def _csv_rows(
-    engine: duckdb.DuckDBPyConnection, checked: CheckedFile, link: Path
-) -> tuple[duckdb.DuckDBPyRelation, int]:
+def _csv_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, link: Path) -> duckdb.DuckDBPyRelation:
+    """Numbers the rows as the engine reads them; what is no row goes to `malformed_lines` meanwhile."""
     rows = engine.read_csv(
         str(link),
         header=True,
@@ -123,33 +122,37 @@ def _csv_rows(
         rejects_table="malformed_lines",
         rejects_scan="scanned_files",
     )
-    rows.select(SQLExpression("row_number() over ()").alias("read_number"), StarExpression()).create("read_rows")
-    malformed = _malformed_rows(engine, checked)
-    if malformed:
-        return engine.sql(read_sql("ingest/numbered_rows.sql")), malformed
-    return engine.table("read_rows").select(
-        ColumnExpression("read_number").alias("row_number"), StarExpression(exclude=["read_number"])
-    ), 0
+    return rows.select(SQLExpression("row_number() over ()").alias("row_number"), StarExpression())
 
 
-def _malformed_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFile) -> int:
-    """Keeps the lines that are no row of the header's width; a line whose quoting is broken condemns the file."""
-    broken = engine.execute(
-        "select line, error_message from malformed_lines where not list_contains($known, error_type::varchar) "
-        "order by line",
-        {"known": list(LINE_FAULTS)},
-    ).fetchall()
+def _refuse_malformed_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, run_number: int) -> int:
+    """Lines that are no row of the header's width are rejected rows; one with broken quoting condemns the file.
+
+    :returns: how many there were; they are in `malformed_rows`
+    """
+    file = checked.file
+    lines = engine.execute("select line, error_message, error_type::varchar from malformed_lines order by line")
+    faults = lines.fetchall()
+    if not faults:
+        return 0
+    broken = [(line, message) for line, message, kind in faults if kind not in LINE_FAULTS]
     if broken:
         raise BadInput(
-            f"{checked.file.name}: line {line} cannot be read: {message} "
+            f"{file.name}: line {line} cannot be read: {message} "
             "Rows after it may be swallowed; have it exported again."
             for line, message in broken
         )
-    engine.execute("create table blank_lines (line bigint)")
-    if _count(engine, "malformed_lines"):
-        engine.execute("insert into blank_lines select unnest($lines::bigint[])", {"lines": blank_lines(checked)})
-    engine.sql(read_sql("ingest/malformed_rows.sql")).create("malformed_rows")
-    return _count(engine, "malformed_rows")
+    engine.execute(
+        "create table blank_lines as select unnest($lines::bigint[]) as line", {"lines": blank_lines(checked)}
+    )
+    malformed = engine.sql(read_sql("ingest/malformed_rows.sql"))
+    malformed.create("malformed_rows")
+    refused = engine.execute(
+        "insert into new_rejected_rows "
+        "select $feed, $run_number, $file, row_number, 'bad_value', detail, raw from malformed_rows",
+        {"feed": file.feed, "run_number": run_number, "file": file.name},
+    )
+    return int(refused.fetchall()[0][0])
 
 
 def _typed(rows: duckdb.DuckDBPyRelation, feed: Feed, header: tuple[str, ...]) -> duckdb.DuckDBPyRelation:
@@ -218,36 +221,31 @@ def _with_default(column: Column) -> Expression:
     return value
 
 
-def _share_out(engine: duckdb.DuckDBPyConnection, feed: Feed, file: InputFile, run_number: int) -> None:
-    """Good rows to `new_<feed>`, the others to `new_rejected_rows`."""
-    rows = engine.table("typed_rows")
+def _share_out(
+    engine: duckdb.DuckDBPyConnection, rows: duckdb.DuckDBPyRelation, feed: Feed, file: InputFile, run_number: int
+) -> int:
+    """Good rows to `new_<feed>`, the others to `new_rejected_rows`; gives the number of both."""
     origin = (
         ConstantExpression(run_number).cast("integer"),
         ConstantExpression(file.name),
         ColumnExpression("row_number"),
     )
-    fault_count = FunctionExpression("len", ColumnExpression("faults"))
-    is_good = fault_count == ConstantExpression(0)
+    total, faulty = rows.aggregate("count(*), count(case when len(faults) > 0 then 1 end)").fetchall()[0]
+    is_good = FunctionExpression("len", ColumnExpression("faults")) == ConstantExpression(0)
     columns = [ColumnExpression(column.name) for column in feed.columns]
     rows.filter(is_good).select(*columns, *origin).insert_into(f"new_{feed.name}")
-    refused = rows.filter(~is_good)
-    refused.select(
-        ConstantExpression(feed.name),
-        *origin,
-        SQLExpression("faults[1].reason"),
-        SQLExpression("array_to_string(list_transform(faults, lambda fault: fault.detail), '; ')"),
-        ColumnExpression("raw"),
-    ).insert_into("new_rejected_rows")
-    if feed.name == "cart_snapshots":
-        _list_refused_carts(refused, feed, origin)
-    if not file.is_parquet:
-        engine.table("malformed_rows").select(
+    if faulty:
+        refused = rows.filter(~is_good)
+        refused.select(
             ConstantExpression(feed.name),
             *origin,
-            ConstantExpression("bad_value"),
-            ColumnExpression("detail"),
+            SQLExpression("faults[1].reason"),
+            SQLExpression("array_to_string(list_transform(faults, lambda fault: fault.detail), '; ')"),
             ColumnExpression("raw"),
         ).insert_into("new_rejected_rows")
+        if feed.name == "cart_snapshots":
+            _list_refused_carts(refused, feed, origin)
+    return int(total)
 
 
 def _list_refused_carts(refused: duckdb.DuckDBPyRelation, feed: Feed, origin: tuple[Expression, ...]) -> None:
@@ -264,7 +262,3 @@ def _list_refused_carts(refused: duckdb.DuckDBPyRelation, feed: Feed, origin: tu
         ),
         *origin,
     ).insert_into("new_cart_snapshots")
-
-
-def _count(engine: duckdb.DuckDBPyConnection, table: str) -> int:
-    return int(engine.table(table).count("*").fetchall()[0][0])

@@ -173,16 +173,11 @@ def lost_partition_key(node: Node) -> Iterator[Node]:
 
 
 def other_order(node: Node) -> Iterator[Node]:
-    """Ascending for descending; empty values stay last. Of the key of an extreme one part less."""
+    """Ascending for descending; empty values stay last."""
     if isinstance(node, exp.Ordered):
         wrong = node.copy()
         wrong.set("desc", not node.args.get("desc"))
         yield wrong
-    if isinstance(node, exp.Struct) and node.find_ancestor(exp.ArgMax, exp.ArgMin):
-        for place in range(len(node.expressions)):
-            wrong = node.copy()
-            del wrong.args["expressions"][place]
-            yield wrong
 
 
 def moved(pattern: re.Pattern[str], step: str) -> Operator:
@@ -316,8 +311,9 @@ def lost_distinct(node: Node) -> Iterator[Node]:
 
 
 def lost_member(node: Node) -> Iterator[Node]:
-    """One of several allowed words."""
-    members = node.expressions if isinstance(node, exp.In) else []
+    """One of several allowed words, or of the parts of what an extreme is told by."""
+    is_key = isinstance(node, exp.Struct) and node.find_ancestor(exp.ArgMax, exp.ArgMin)
+    members = node.expressions if is_key or isinstance(node, exp.In) else []
     for place in range(len(members)):
         wrong = node.copy()
         del wrong.args["expressions"][place]

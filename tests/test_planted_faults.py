@@ -63,7 +63,6 @@ def test_listed_survivors_are_still_planted() -> None:
         ("lost condition", "(select a from t where a > 1)", ["(SELECT a FROM t WHERE TRUE)"]),
         ("lost partition key", "sum(a) over (partition by b, c)", ["SUM(a) OVER (PARTITION BY c)"]),
         ("other order", "sum(a) over (order by b desc)", ["SUM(a) OVER (ORDER BY b ASC)"]),
-        ("other order", "max_by(a, struct_pack(b := b, c := c))", ["ARG_MAX(a, {'c': c})", "ARG_MAX(a, {'b': b})"]),
         ("a day off", "cycle_start < cycle_end", ["cycle_start < (cycle_end) - 1"]),
         ("a day off", "(select b as issue_date)", ["(SELECT (b) + 1 AS issue_date)"]),
         ("a microsecond off", "at_noon <= a_at", []),
@@ -77,6 +76,7 @@ def test_listed_survivors_are_still_planted() -> None:
         ("other sign", "a - b", ["a + b"]),
         ("lost not", "not a", ["a"]),
         ("lost distinct", "(select distinct a)", ["(SELECT a)"]),
+        ("lost member", "max_by(a, struct_pack(b := b, c := c))", ["ARG_MAX(a, {'c': c})", "ARG_MAX(a, {'b': b})"]),
         ("lost member", "a in ('b', 'c')", ["a IN ('c')", "a IN ('b')"]),
     ],
 )

@@ -54,27 +54,35 @@ costs as (
             and counted.plan = minimums.plan
             and counted.charge = minimums.charge
     group by counted.subscription_id, counted.cycle_start
+),
+
+lowest as (
+    select
+        cycles.subscription_id,
+        cycles.cycle_start,
+        cycles.rate_card,
+        cycles.rate_card_version,
+        cycles.ends_at,
+        versions.spending_limit_default as limit_default,
+        coalesce(agreed.limit_at_start, versions.spending_limit_default, agreed.limit_min) as limit_min,
+        case when cycles.is_watched then least(thresholds.threshold_min, 1) else 1 end as share_min
+    from cycles_rated as cycles
+    inner join rate_card_versions as versions
+        on cycles.rate_card = versions.rate_card and cycles.rate_card_version = versions.rate_card_version
+    left join thresholds
+        on cycles.rate_card = thresholds.rate_card and cycles.rate_card_version = thresholds.rate_card_version
+    left join agreed on cycles.subscription_id = agreed.subscription_id and cycles.cycle_start = agreed.cycle_start
 )
 
 select
-    cycles.subscription_id,
-    cycles.cycle_start,
-    cycles.rate_card,
-    cycles.rate_card_version,
-    cycles.ends_at,
-    versions.spending_limit_default as limit_default
-from cycles_rated as cycles
-inner join rate_card_versions as versions
-    on cycles.rate_card = versions.rate_card and cycles.rate_card_version = versions.rate_card_version
-inner join costs on cycles.subscription_id = costs.subscription_id and cycles.cycle_start = costs.cycle_start
-left join thresholds
-    on cycles.rate_card = thresholds.rate_card and cycles.rate_card_version = thresholds.rate_card_version
-left join agreed on cycles.subscription_id = agreed.subscription_id and cycles.cycle_start = agreed.cycle_start
+    lowest.subscription_id,
+    lowest.cycle_start,
+    lowest.rate_card,
+    lowest.rate_card_version,
+    lowest.ends_at,
+    lowest.limit_default
+from lowest
+inner join costs on lowest.subscription_id = costs.subscription_id and lowest.cycle_start = costs.cycle_start
 where
-    coalesce(agreed.limit_at_start, versions.spending_limit_default, agreed.limit_min) is not null
-    and (
-        costs.is_unbounded
-        or costs.amount_max
-        >= coalesce(agreed.limit_at_start, versions.spending_limit_default, agreed.limit_min)
-        * case when cycles.is_watched then least(thresholds.threshold_min, 1) else 1 end
-    )
+    lowest.limit_min is not null
+    and (costs.is_unbounded or costs.amount_max >= lowest.limit_min * lowest.share_min)

@@ -35,7 +35,7 @@ ENGINE_TYPES = {
     ColumnType.WHOLE_NUMBER: "bigint",
     ColumnType.FLAG: "boolean",
 }
-# What Parquet files may hold that needs no reading: exact, and finer than nothing the contract allows.
+# Types of Parquet columns that hold exact values, no finer than the contract allows: these need no way over text.
 INSTANT_TYPES = ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
 WHOLE_TYPES = re.compile(r"U?(TINY|SMALL|BIG)?INT(EGER)?|DECIMAL\([0-9]+,[0-6]\)")
 SIGNED = (ColumnType.QUANTITY, ColumnType.AMOUNT)

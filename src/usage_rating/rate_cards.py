@@ -144,10 +144,14 @@ class Price(CardPart):
         return next(iter(self.model_fields_set))
 
     @property
+    def tiers(self) -> list[Tier]:
+        """Its tiers, of a graduated or a volume price; none of another."""
+        return self.graduated or self.volume or []
+
+    @property
     def amounts(self) -> list[Decimal]:
         """The sums of money in it that are charged as they stand, and so must fit the currency."""
-        tiers = self.graduated or self.volume or []
-        return [amount for amount in (self.flat, *(tier.flat for tier in tiers)) if amount is not None]
+        return [amount for amount in (self.flat, *(tier.flat for tier in self.tiers)) if amount is not None]
 
 
 class Minimum(CardPart):

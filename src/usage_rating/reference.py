@@ -175,10 +175,9 @@ def _highest(price: Price) -> dict[str, Decimal | None]:
             "price_flat_max": price.package.price,
             "price_per_unit_max": per_unit if per_unit < UNIT_PRICE_LIMIT else None,
         }
-    tiers = price.graduated or price.volume or []
     return {
-        "price_flat_max": sum((tier.flat or Decimal(0) for tier in tiers), price.flat or Decimal(0)),
-        "price_per_unit_max": max((tier.per_unit for tier in tiers), default=price.per_unit or Decimal(0)),
+        "price_flat_max": sum((tier.flat or Decimal(0) for tier in price.tiers), price.flat or Decimal(0)),
+        "price_per_unit_max": max((tier.per_unit for tier in price.tiers), default=price.per_unit or Decimal(0)),
     }
 
 
@@ -201,13 +200,12 @@ def _tier_rows(price: Price) -> Iterable[dict[str, Any]]:
     `amount_before` is what the tiers below cost when full, of volume tiers the units below at this tier's price; both
     with the flats that are due.
     """
-    tiers = price.graduated or price.volume
-    if not tiers:
+    if not price.tiers:
         if not price.package:
             yield _tier(1, Decimal(0), None, price.per_unit or Decimal(0), price.flat or Decimal(0))
         return
     above = below = Decimal(0)
-    for number, tier in enumerate(tiers, start=1):
+    for number, tier in enumerate(price.tiers, start=1):
         flat = tier.flat or Decimal(0)
         if price.volume:
             below = EXACT.multiply(above, tier.per_unit)

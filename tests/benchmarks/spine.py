@@ -29,7 +29,8 @@ ZONES = np.array(["America/New_York", "Europe/Berlin", "Asia/Kolkata", "UTC", "A
 CATEGORIES = np.array(["Standard", "Premium", "EDI"])
 STATES = np.array(["active", "disabled", "deleted"])
 INSTANT = pa.timestamp("us", tz="UTC")
-CARTS_CARD = """\
+CARDS = {
+    "carts": """\
 rate_card: carts
 version: 1
 effective_from: 2023-01-01
@@ -50,10 +51,9 @@ plans:
       category: Premium
       price: {graduated: [{up_to: "2", per_unit: "60.00"}, {per_unit: "50.00"}]}
     edi_carts: {kind: peak, category: EDI, price: {package: {size: "3", price: "250.00"}}}
-"""
-
-APPS_CARD = """\
-rate_card: apps
+""",
+    "usage": """\
+rate_card: usage
 version: 1
 effective_from: 2023-01-01
 reason: Made up for a benchmark.
@@ -74,7 +74,8 @@ plans:
       meter: calls
       aggregation: sum
       price: {graduated: [{up_to: "20", per_unit: "0.05"}, {per_unit: "0.02"}]}
-"""
+""",
+}
 AT_LIMIT = 0.05
 
 
@@ -136,7 +137,7 @@ def cart_snapshots(count: int, accounts_count: int, random: np.random.Generator)
 
 
 def usage(count: int, accounts_count: int, random: np.random.Generator) -> pa.Table:
-    """Rows over four months, alike over all accounts; in a twentieth of the cycles forty times as much."""
+    """Rows over four months, alike over all accounts; in a twentieth of the months a hundred times as much."""
     numbers = random.integers(0, accounts_count, count)
     seconds = random.integers(28 * 86_400, MONTHS * 30 * 86_400, count)
     is_heavy = random.random((accounts_count, MONTHS + 1)) < AT_LIMIT
@@ -155,7 +156,7 @@ def usage(count: int, accounts_count: int, random: np.random.Generator) -> pa.Ta
 def make_input(folder: Path, feeds: str, rows: int, accounts_count: int, *, as_csv: bool) -> None:
     """Writes the feeds and the rate card; the same bytes for the same seed and sizes."""
     random = np.random.default_rng(SEED)
-    account_rows, subscription_rows = accounts("carts" if feeds == "carts" else "apps", accounts_count, random)
+    account_rows, subscription_rows = accounts(feeds, accounts_count, random)
     tables = {"accounts": account_rows, "subscriptions": subscription_rows}
     if feeds == "carts":
         tables["cart_events"] = cart_events(rows, accounts_count, random)
@@ -169,13 +170,12 @@ def make_input(folder: Path, feeds: str, rows: int, accounts_count: int, *, as_c
         else:
             pq.write_table(table, folder / feed / "1.parquet")
     (folder / "rate_cards").mkdir()
-    card = CARTS_CARD if feeds == "carts" else APPS_CARD
-    (folder / "rate_cards" / "card.v1.yaml").write_text(card, encoding="utf-8")
+    (folder / "rate_cards" / "card.v1.yaml").write_text(CARDS[feeds], encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--feeds", choices=("carts", "usage"), default="carts")
+    parser.add_argument("--feeds", choices=CARDS, default="carts")
     parser.add_argument("--accounts", type=int, default=20_000)
     parser.add_argument("--rows", type=int, default=1_000_000, help="of each feed")
     parser.add_argument("--csv", action="store_true", help="CSV files instead of Parquet")

@@ -29,6 +29,7 @@ issued as (
         subscription_id,
         cycle_start
     from issued_cycles
+    where kind = 'cycle'
 )
 
 select

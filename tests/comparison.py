@@ -42,6 +42,11 @@ PUBLISHED = {
 }
 
 
+# What the product rated, of which issued cycles may be some: the oracle works out all of them anew.
+RATED = {"cycles_rated": ("subscription_id", "cycle_start")}
+BY_CYCLE = ("peaks", "usage_quantities", "minimums")
+
+
 @dataclass(frozen=True)
 class Ran:
     """One run: its report, the stages that can be compared, the published tables, and the output folder."""
@@ -89,7 +94,7 @@ def settings_for(folder: Path, as_of: date, min_snapshot_share: Decimal) -> Sett
 
 def stages_of(night: Night) -> dict[str, Rows]:
     """The stages that the oracle works out."""
-    return {name: rows_of(night.relation(name).to_pylist(), columns) for name, columns in STAGES.items()}
+    return {name: rows_of(night.relation(name).to_pylist(), columns) for name, columns in (STAGES | RATED).items()}
 
 
 def tables_in(output: Path) -> dict[str, list[dict[str, Any]]]:
@@ -159,12 +164,19 @@ def first_difference(ran: Ran, bill: Bill) -> str | None:
     actual["plan_spans"] = while_active(ran.stages["plan_spans"], ran.stages["active_spans"], known_until)
     for name in ("rejected_rows", *STAGES, "invoices", "invoice_lines", "usage_history"):
         rows = actual[name] if name in actual else published(ran, name)
-        expected = Counter(tuple(row) for row in getattr(bill, name))
+        expected = expected_of(name, bill, ran.stages["cycles_rated"])
         if name == "plan_spans":
             expected = while_active(expected, actual["active_spans"], known_until)
         if difference := difference_of(rows, expected):
             return f"{name}:\n{difference}"
     return clipped_difference(ran, bill) or limit_alert_difference(ran, bill) or None
+
+
+def expected_of(name: str, bill: Bill, rated: Rows) -> Rows:
+    """What the oracle has of a stage or table; of cycles issued before only those that the product rated again."""
+    rows = (tuple(row) for row in getattr(bill, name))
+    unrated = bill.issued_before - set(rated) if name in BY_CYCLE else set()
+    return Counter(row for row in rows if row[:2] not in unrated)
 
 
 def published(ran: Ran, table: str) -> Rows:
@@ -200,7 +212,10 @@ def limit_alert_difference(ran: Ran, bill: Bill) -> str:
 def clipped_difference(ran: Ran, bill: Bill) -> str:
     """Where what the limit took is not given back to the charges: to the cent together, each to about its own part."""
     lines = [row for row in ran.published["invoice_lines"] if row["kind"] == "spending_limit"]
-    taken = {(row["subscription_id"], row["cycle_start"]): -row["amount"] for row in lines}
+    taken: dict[tuple[str, date], Decimal] = {}
+    for row in lines:
+        cycle = (row["subscription_id"], row["cycle_start"])
+        taken[cycle] = taken.get(cycle, Decimal(0)) - row["amount"]
     exact = {tuple(row[:4]): row.clipped for row in bill.clipped}
     by_cycle: dict[tuple[str, date], list[dict[str, Any]]] = {}
     for row in ran.published["usage_history"]:
@@ -240,7 +255,7 @@ def ledger_difference(ran: Ran, ledger: Ledger, bill: Bill) -> str | None:
         for row in ran.published["invoices"]
         if row["rate_card"] in bill.prepaid_cards and row["invoice_id"] not in known
     ]
-    ledger.post(ran.report.as_of, deductions, bill.topups)
+    ledger.post(ran.report.as_of, deductions, bill.topups, bill.voided_topups)
     rows = ran.published["credit_ledger"]
     actual = rows_of(rows, ledger.entries[0]._fields) if ledger.entries else rows_of(rows, ["account_id"])
     if difference := difference_of(actual, Counter(tuple(entry) for entry in ledger.entries)):

@@ -1,6 +1,6 @@
 """All rules together: what each run over a world should give (part of the oracle)."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -34,7 +34,7 @@ from tests.oracle import (
     read_feeds,
     subscriptions_of,
 )
-from tests.oracle_credit import Prepaid, entry_date, is_prepaid, prepaid_of
+from tests.oracle_credit import Prepaid, is_prepaid, prepaid_of
 from tests.oracle_cycle import ActiveCycle, Line, Terms, active_cycles_of
 from tests.oracle_fees import (
     advance_lines,
@@ -114,6 +114,15 @@ class Minimum(NamedTuple):
     shortfall: Decimal
 
 
+# An invoice's kind, subscription and cycle_start: of a correction those of the invoice it corrects.
+InvoiceKey = tuple[str, str, date]
+
+
+def invoice_of(line: Line) -> InvoiceKey:
+    """The invoice that a line is on."""
+    return line.invoice_kind, line.subscription_id, line.cycle_start
+
+
 @dataclass
 class Bill:
     """Everything a run over a world should give, stage by stage, in the order of the work."""
@@ -132,36 +141,41 @@ class Bill:
     clipped: list[Clipped] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
     topups: list[tuple[Row, Prepaid]] = field(default_factory=list)
+    voided_topups: set[str] = field(default_factory=set)
     prepaid_cards: set[str] = field(default_factory=set)
     limits_throughout: dict[tuple[str, date], Decimal] = field(default_factory=dict)
+    corrections: list[tuple[InvoiceKey, list[Line]]] = field(default_factory=list)
+    issued_before: set[tuple[str, date]] = field(default_factory=set)
 
 
 @dataclass
 class Books:
-    """What earlier runs left behind: what they issued and reported, and the rows they held."""
+    """What earlier runs left behind: what they issued and reported.
 
-    issued: list[Cycle] = field(default_factory=list)
-    opened: set[str] = field(default_factory=set)
+    `said` is what each opening or cycle invoice came to, by what it bills: its own lines and those of its corrections.
+    """
+
+    said: dict[InvoiceKey, list[Line]] = field(default_factory=dict)
     invoices: list[Invoice] = field(default_factory=list)
     invoice_lines: list[Line] = field(default_factory=list)
     usage_history: list[History] = field(default_factory=list)
     clipped: list[Clipped] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
-    posted: set[str] = field(default_factory=set)
-    held: set[tuple[str, int]] = field(default_factory=set)
 
-    def close(self, bill: Bill, as_of: date) -> Bill:
+    def close(self, bill: Bill) -> Bill:
         """Takes a run in; returns its stages, and all that is published after it."""
-        self.posted |= {row.values["topup_id"] for row, prepaid in bill.topups if entry_date(row, prepaid) <= as_of}
-        billed = {(row.subscription_id, row.cycle_start) for row in bill.invoices if row.kind == "cycle"}
-        self.issued += [cycle for cycle in bill.billing_cycles if cycle[:2] in billed]
-        self.opened |= {row.subscription_id for row in bill.invoices if row.kind == "opening"}
+        for invoice in bill.invoices:
+            if invoice.kind != "correction":
+                key = (invoice.kind, invoice.subscription_id, invoice.cycle_start)
+                self.said[key] = [line for line in bill.invoice_lines if invoice_of(line) == key]
+        for key, lines in bill.corrections:
+            self.said[key] += lines
+        corrected = {key[1:] for key, _ in bill.corrections}
         self.invoices += bill.invoices
         self.invoice_lines += bill.invoice_lines
-        self.usage_history += bill.usage_history
-        self.clipped += bill.clipped
+        self.usage_history = [row for row in self.usage_history if row[:2] not in corrected] + bill.usage_history
+        self.clipped = [row for row in self.clipped if row[:2] not in corrected] + bill.clipped
         self.alerts += bill.alerts
-        self.held = {(row.file, row.row_number) for row in bill.rejected_rows if row.status == "held"}
         return replace(
             bill,
             invoices=[*self.invoices],
@@ -170,16 +184,6 @@ class Books:
             clipped=[*self.clipped],
             alerts=[*self.alerts],
         )
-
-    def carries(self, of: ActiveCycle) -> bool | None:
-        """Whether the issued invoice that falls on a cycle's first day bears its advance fee; None: none is issued."""
-        before = [cycle for cycle in self.issued if (cycle[0], cycle.cycle_end) == of.cycle[:2]]
-        return self.bears_next_fee(before[0]) if before else None
-
-    def bears_next_fee(self, cycle: Cycle) -> bool:
-        """Whether an issued invoice bears an advance fee of the cycle that begins where its own ends."""
-        fees = (line for line in self.invoice_lines if line.kind == "recurring")
-        return any((line[0], line.cycle_start, line.service_start) == (*cycle[:2], cycle.cycle_end) for line in fees)
 
     def knows(self, alert: Alert) -> bool:
         """Whether an earlier run reported the threshold of this limit in this cycle."""
@@ -319,31 +323,6 @@ INSTANTS = {
 STATUS = {"unpriced": "unpriced", "bad_value": "rejected"}
 
 
-def late_rows(verdicts: Iterable[Verdict], books: Books, is_new: Callable[[Row], bool]) -> list[tuple[Row, str]]:
-    """Rows that say something of a cycle that was issued without them, or of a top-up that is posted."""
-    rows = (row for verdict in verdicts for row in verdict.standing + verdict.voids)
-    rows = (row for row in rows if is_new(row) or (row.file, row.row_number) in books.held)
-    return [(row, "late") for row in rows if is_settled(row, books)]
-
-
-def is_settled(row: Row, books: Books) -> bool:
-    """Whether earlier runs settled what a row is about.
-
-    What is said of carts, plans, activity and limits lasts, so it is settled for every issued cycle that ends after it;
-    a subscription's row at the very end of one too, where the invoice bears the fee of the cycle that begins there.
-    """
-    if row.feed == "credit_topups":
-        return row.values["topup_id"] in books.posted
-    if row.feed not in INSTANTS:
-        return False
-    at = row.values[INSTANTS[row.feed]]
-    own = [cycle for cycle in books.issued if cycle.subscription_id == row.values["subscription_id"]]
-    if row.feed in ("usage", "one_off_charges"):
-        own = [cycle for cycle in own if cycle.starts_at <= at]
-    at_end = [cycle for cycle in own if row.feed == "subscriptions" and at == cycle.ends_at]
-    return any(at < cycle.ends_at for cycle in own) or any(books.bears_next_fee(cycle) for cycle in at_end)
-
-
 # ---- bills
 
 
@@ -372,21 +351,39 @@ class Biller:
             cycles = [cycle._replace(ends_at=min(cycle.ends_at, close)) for cycle in cycles if cycle.starts_at < close]
             active = [cut for of in active if (cut := of.until(close))]
         self.bill.billing_cycles += cycles
-        issued = {cycle[:2] for cycle in self.books.issued}
-        for of in active:
-            if of.cycle[:2] not in issued:
-                of.check_price()
-        if active:
-            self._open(active[0])
+        if not active:
+            self._correct_inactive(set())
+            return
+        unpriced = [of for of in active if not self._has_price(of)]
+        self._open(active[0])
         by_start = {of.cycle.cycle_start: of for of in active}
         by_end = {of.cycle.cycle_end: of for of in active}
         for of in active:
             if of.cycle.cycle_end > self.as_of:
                 self._watch(of)
-            if self._closes(of) and of.cycle[:2] not in issued:
+            if self._closes(of) and of not in unpriced:
                 before, after = by_end.get(of.cycle.cycle_start), by_start.get(of.cycle.cycle_end)
-                is_billed = of is active[0] or is_billed_before(of, before, self.books.carries(of))
-                self._close(of, advance_lines(of, after, is_billed=is_billed))
+                self._close(of, advance_lines(of, after, is_billed=of is active[0] or is_billed_before(of, before)))
+        self._correct_inactive({of.cycle.cycle_start for of in active})
+
+    def _is_issued(self, kind: str, cycle_start: date) -> bool:
+        return (kind, self.subscription.subscription_id, cycle_start) in self.books.said
+
+    def _has_price(self, of: ActiveCycle) -> bool:
+        """An issued cycle may come to be without a price by a late change of plan: then its correction waits."""
+        try:
+            of.check_price()
+        except RunStops:
+            if not self._is_issued("cycle", of.cycle.cycle_start):
+                raise
+            return False
+        return True
+
+    def _correct_inactive(self, active: set[date]) -> None:
+        """An issued cycle that has no active instant any more comes to nothing."""
+        for kind, own, start in self.books.said:
+            if own == self.subscription.subscription_id and start not in active:
+                self._correct((kind, own, start), [])
 
     def _closes(self, of: ActiveCycle) -> bool:
         """Whether the cycle's own invoice is due, or wanted before it is."""
@@ -399,7 +396,8 @@ class Biller:
         """The opening invoice, where the plan at the start has a fee in advance."""
         lines = opening_lines(first)
         started_on = first.local_date(self.subscription.started_at)
-        if lines and self._is_due(first, started_on) and self.subscription.subscription_id not in self.books.opened:
+        is_issued = self._is_issued("opening", first.cycle.cycle_start)
+        if is_issued or (lines and self._is_due(first, started_on)):
             self._invoice("opening", first, started_on, lines)
 
     def _watch(self, of: ActiveCycle) -> None:
@@ -499,6 +497,9 @@ class Biller:
 
     def _invoice(self, kind: str, of: ActiveCycle, issue_date: date, lines: list[Line]) -> None:
         account, version = self.subscription.account.values, of.version
+        if self._is_issued(kind, of.cycle.cycle_start):
+            self._correct((kind, self.subscription.subscription_id, of.cycle.cycle_start), lines)
+            return
         self.bill.invoice_lines += lines
         self.bill.invoices.append(
             Invoice(
@@ -518,6 +519,56 @@ class Biller:
             )
         )
 
+    def _correct(self, key: InvoiceKey, now: Sequence[Line]) -> None:
+        """A correction of an issued invoice, where its lines come to something else than it has said so far."""
+        lines = [
+            difference
+            for what in sorted({what_of(line) for line in (*now, *self.books.said[key])})
+            if (difference := difference_in(what, now, self.books.said[key]))
+        ]
+        if not lines:
+            return
+        self.bill.corrections.append((key, lines))
+        self.bill.invoice_lines += [line._replace(invoice_kind="correction") for line in lines]
+        original = next(row for row in self.books.invoices if (row.kind, row.subscription_id, row.cycle_start) == key)
+        (version,) = (
+            version for version in self.subscription.card.versions if version["version"] == original.rate_card_version
+        )
+        self.bill.invoices.append(
+            original._replace(
+                kind="correction",
+                issue_date=self.as_of,
+                issued_as_of=self.as_of,
+                due_date=self.as_of + timedelta(days=version["payment_days"]),
+                total=sum((line.amount for line in lines), Decimal(0)),
+            )
+        )
+
+
+def what_of(line: Line) -> tuple[str, str, str, str]:
+    """What a line bills: its kind, charge and plan, and of a fee the cycle that it is for."""
+    return line.kind, line.charge, line.plan, str(line.service_start) if line.kind == "recurring" else ""
+
+
+def difference_in(what: tuple[str, str, str, str], now: Sequence[Line], said: Sequence[Line]) -> Line | None:
+    """What has to be added to what was said so far; None where the two agree."""
+    after = [line for line in now if what_of(line) == what]
+    before = [line for line in said if what_of(line) == what]
+    quantity = sum((line.quantity for line in after), Decimal(0)) - sum((line.quantity for line in before), Decimal(0))
+    amount = sum((line.amount for line in after), Decimal(0)) - sum((line.amount for line in before), Decimal(0))
+    if not quantity and not amount:
+        return None
+    prices = [{line.unit_price for line in lines} - {None} for lines in (after, before) if lines]
+    is_one_price = all(len(each) == 1 for each in prices) and len(set.union(*prices)) == 1
+    shown = after or before
+    return shown[0]._replace(
+        quantity=quantity,
+        amount=amount,
+        unit_price=prices[0].pop() if is_one_price else None,
+        service_start=min(line.service_start for line in shown),
+        service_end=max(line.service_end for line in shown),
+    )
+
 
 def reading_of(world: World, judge: Judge) -> Reading:
     """The feeds, with conflicts of usage and one-off rows looked for among the rows of one cycle.
@@ -531,11 +582,10 @@ def reading_of(world: World, judge: Judge) -> Reading:
     return read_feeds(world, part_of)
 
 
-def rate(world: World, as_of: date, books: Books | None = None, night: int = 0, *, is_preview: bool = False) -> Bill:
+def rate(world: World, as_of: date, books: Books | None = None, *, is_preview: bool = False) -> Bill:
     """Works out what one run over a world should give: its stages, what it issues, and every row refused so far.
 
     :param books: what earlier runs left; None: nothing was run before
-    :param night: the number of this run, from 0; `world` holds the files that are there by then
     :param is_preview: the open cycles are billed too, as if they ended at the start of `as_of`
     :raises RunStops: the run should end with exit 2
     """
@@ -558,7 +608,7 @@ def rate(world: World, as_of: date, books: Books | None = None, night: int = 0, 
         "credit_topups": [judged(reading.rows["credit_topups"], judge.topup)],
     }
     standing = {feed: [row for one in found for row in one.standing] for feed, found in verdicts.items()}
-    bill = Bill(cart_changes=cart_changes_of(carts))
+    bill = Bill(cart_changes=cart_changes_of(carts), issued_before={key[1:] for key in books.said if key[0] == "cycle"})
     for own, subscription in subscriptions.items():
         bill.active_spans += timelines[own].active_spans()
         bill.plan_spans += timelines[own].plan_spans()
@@ -573,12 +623,16 @@ def rate(world: World, as_of: date, books: Books | None = None, night: int = 0, 
         prepaid = prepaid_of(accounts[row.values["account_id"]], subscriptions.values())
         assert prepaid
         bill.topups.append((row, prepaid))
+    bill.voided_topups = {row.values["topup_id"] for row in verdicts["credit_topups"][0].voids}
     every = [verdict, *cart_verdicts, *(one for found in verdicts.values() for one in found)]
     listed = [held for one in every for held in one.held]
     listed += [(row, "bad_value") for row in too_fine]
     unpriced = [(row, "unpriced") for row in standing["usage"] if judge.lacks_charge(row) == "unpriced"]
-    late = late_rows(every, books, lambda row: world.night_of(row.file) == night)
-    listed += unpriced + [(row, why) for row, why in late if (row, "unpriced") not in unpriced]
+    listed += unpriced
+    corrected = {key[1:] for key, _ in bill.corrections}
+    unchanged = bill.issued_before - corrected
+    bill.usage_history = [row for row in bill.usage_history if row[:2] not in unchanged]
+    bill.clipped = [row for row in bill.clipped if row[:2] not in unchanged]
     bill.rejected_rows = reading.refused + [row.refused(STATUS.get(why, "held"), why) for row, why in listed]
     return bill
 
@@ -588,4 +642,4 @@ def rate_nights(world: World, as_of: Sequence[date]) -> Iterator[tuple[World, Bi
     books = Books()
     for night, day in enumerate(as_of):
         there = world.until(night)
-        yield there, books.close(rate(there, day, books, night), day)
+        yield there, books.close(rate(there, day, books))

@@ -89,18 +89,30 @@ class Ledger:
         as_of: date,
         deductions: Collection[Deduction],
         topups: Sequence[tuple[Row, Prepaid]],
+        voided: Collection[str] = (),
     ) -> None:
-        """Adds a run's invoices, and the top-ups that are not posted yet and whose date has come.
+        """Adds a run's invoices, the top-ups whose date has come, and what those posted before come to more or less.
+
+        :param voided: top-ups that were taken out; one that waits again stays as it is posted
 
         Entries follow in the order of their dates, top-ups before invoices, then references.
         """
-        posted = {entry.reference for entry in self.entries if entry.kind == "topup"}
         due: list[tuple[date, int, str, str, str, Decimal, Deduction | None]] = []
+        settled = {*voided, *(row.values["topup_id"] for row, _ in topups)}
+        parts: dict[tuple[str, str, str], list[tuple[date, Decimal]]] = {}
         for row, prepaid in topups:
             day, reference = entry_date(row, prepaid), row.values["topup_id"]
-            if day <= as_of and reference not in posted:
-                owner = (row.values["account_id"], prepaid.currency)
-                due.append((day, 0, reference, *owner, Decimal(row.values["amount"]), None))
+            if day <= as_of:
+                owner = (reference, row.values["account_id"], prepaid.currency)
+                parts.setdefault(owner, []).append((day, Decimal(row.values["amount"])))
+        posted = [entry for entry in self.entries if entry.kind == "topup" and entry.reference in settled]
+        for entry in posted:
+            owner = (entry.reference, entry.account_id, entry.currency)
+            parts.setdefault(owner, []).append((entry.entry_date, -entry.amount))
+        for owner, dated in parts.items():
+            amount = sum((amount for _, amount in dated), Decimal(0))
+            if amount or not any((entry.reference, entry.account_id, entry.currency) == owner for entry in posted):
+                due.append((min(day for day, _ in dated), 0, *owner, amount, None))
         for invoice in deductions:
             day = invoice.cycle_end - timedelta(days=1)
             due.append((day, 1, invoice.reference, invoice.account_id, invoice.currency, -invoice.total, invoice))

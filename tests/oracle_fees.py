@@ -40,14 +40,11 @@ def is_active_at(of: ActiveCycle, instant: datetime) -> bool:
     return any(since <= instant and (until is None or instant < until) for _, since, until in spans)
 
 
-def is_billed_before(of: ActiveCycle, before: ActiveCycle | None, carries: bool | None = None) -> bool:
+def is_billed_before(of: ActiveCycle, before: ActiveCycle | None) -> bool:
     """Whether a later cycle's advance fee stands on the invoice of the cycle before, which falls on its first day.
 
     :param before: the cycle just before; None: it has no active instant
-    :param carries: what an earlier run decided, where it issued that invoice; late rows do not change it
     """
-    if carries is not None:
-        return carries
     return before is not None and is_active_at(of, of.cycle.starts_at)
 
 

@@ -26,11 +26,13 @@ from hypothesis import strategies as st
 from tests import oracle, oracle_bill
 from tests.comparison import (
     PUBLISHED,
+    RATED,
     STAGES,
     Ran,
     Rows,
     clipped_difference,
     difference_of,
+    expected_of,
     ledger_difference,
     limit_alert_difference,
     rows_of,
@@ -55,9 +57,13 @@ from usage_rating.stages import Stage, all_stages
 INPUTS = sorted({name for stage in all_stages() for name in stage.reads} - {stage.name for stage in all_stages()})
 ADDED_TO = ("invoices", "invoice_lines", "usage_history", "alerts", "credit_ledger")
 EDGE_PAGES = Path(__file__).parent / "edge_pages"
-STOPS = "cycles_without_price"
+STOPS, CYCLES = "cycles_without_price", "cycles_rated"
 # A published table as it stands after the night, with what pages show beside its own columns.
-AFTER = {name: f"from issued_{name} union all by name from {name}" for name in ADDED_TO}
+AFTER = {name: f"from issued_{name} union all by name from {name}" for name in ADDED_TO} | {
+    "usage_history": "from issued_usage_history anti join ("
+    "from corrections_due join invoices_touched using (invoice_id) where reason is null and kind = 'cycle'"
+    ") using (subscription_id, cycle_start) union all by name from usage_history"
+}
 SHOWN = AFTER | {
     name: re.sub(r"\b(from|join) (\w+)( as \w+)?", lambda m: f"{m[1]} ({AFTER[m[2]]}){m[3] or f' as {m[2]}'}", query)
     for name, query in AS_SHOWN.items()
@@ -166,9 +172,9 @@ def preview_scripts(name: str, world: World, as_of: date) -> Iterator[Script]:
     """The one script; the oracle tells. None where the night before has to stop."""
     books, ledger, before = oracle_bill.Books(), Ledger([], []), as_of - timedelta(days=10)
     with TemporaryDirectory() as folder, suppress(oracle.RunStops):
-        issued_before = books.close(oracle_bill.rate(world, before, books), before)
+        issued_before = books.close(oracle_bill.rate(world, before, books))
         ledger_difference(run(world, Path(folder), before), ledger, issued_before)
-        bill = books.close(oracle_bill.rate(world, as_of, books, night=1, is_preview=True), as_of)
+        bill = books.close(oracle_bill.rate(world, as_of, books, is_preview=True))
         inputs, issued = night_in(Path(folder), as_of, world.min_snapshot_share, is_preview=True)
         yield Script(name, inputs, issued, partial(told_by_oracle, bill, as_of, ledger))
 
@@ -213,7 +219,7 @@ def night_in(
 def told_by_oracle(bill: oracle_bill.Bill | None, as_of: date, ledger: Ledger, relation: str, read: Read) -> str:
     """What is not as the oracle has it; None for a bill means that the run must stop."""
     if relation == STOPS:
-        return "" if bool(read(STOPS).num_rows) == (bill is None) else "the run stops, or does not, as it should not"
+        return "" if stops(read) == (bill is None) else "the run stops, or does not, as it should not"
     if bill is None:
         return ""
     ran = Ran(report_of(as_of), StagesRead(read), PublishedRead(read), Path())
@@ -224,7 +230,7 @@ def told_by_oracle(bill: oracle_bill.Bill | None, as_of: date, ledger: Ledger, r
     if relation not in STAGES and relation not in PUBLISHED:
         return ""
     columns = STAGES.get(relation) or PUBLISHED[relation]
-    actual, expected = rows_of(read(relation).to_pylist(), columns), Counter(map(tuple, getattr(bill, relation)))
+    actual, expected = rows_of(read(relation).to_pylist(), columns), expected_of(relation, bill, ran.stages[CYCLES])
     if relation == "plan_spans":
         ends = {row["subscription_id"]: row["ends_at"] for row in in_order(read("billing_cycles"))}
         actual, expected = (while_active(rows, ran.stages["active_spans"], ends) for rows in (actual, expected))
@@ -234,6 +240,11 @@ def told_by_oracle(bill: oracle_bill.Bill | None, as_of: date, ledger: Ledger, r
     return told or (told_by_sums(read) if relation == "invoices" else "")
 
 
+def stops(read: Read) -> bool:
+    """Whether a cycle that is still to be invoiced has no price."""
+    return not all(read(STOPS).column("is_issued").to_pylist())
+
+
 @dataclass(frozen=True)
 class StagesRead(Mapping[str, Rows]):
     """A night's stages as the oracle's comparison wants them, read when asked for."""
@@ -241,7 +252,7 @@ class StagesRead(Mapping[str, Rows]):
     read: Read
 
     def __getitem__(self, name: str) -> Rows:
-        return rows_of(self.read(name).to_pylist(), STAGES[name])
+        return rows_of(self.read(name).to_pylist(), (STAGES | RATED)[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(STAGES)
@@ -309,7 +320,7 @@ def told_by(night: PageNight) -> Told:
 
     def told(relation: str, read: Read) -> str:
         said = [line for each in expected.get(relation, []) for line in differences(each, read(relation))]
-        if relation == STOPS and relation not in expected and read(STOPS).num_rows:
+        if relation == STOPS and relation not in expected and stops(read):
             said.append("the run stops")
         if relation == "invoices":
             said.append(told_by_sums(read))
@@ -399,7 +410,7 @@ class Rehearsal:
 
     def stops(self, stage: Stage) -> bool:
         """Whether the run would end after a stage, because a cycle has no price."""
-        return stage.name == STOPS and bool(self.read(STOPS).num_rows)
+        return stage.name == STOPS and stops(self.read)
 
     def print_of(self, schema: str, name: str) -> tuple[int, object]:
         """A relation's count of rows and a sum of their hashes: equal for equal rows in any order."""

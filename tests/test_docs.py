@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -39,7 +40,7 @@ from usage_rating.tables import TABLES
 DOCS = Path(__file__).parents[1] / "docs"
 EXAMPLE = DOCS / "example"
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md"))}
-LATE_FILE = "cart_events/2024-06-06.csv"
+NIGHTS = {"2024-04-10": "", "2024-06-06": "cart_events/2024-06-06.csv", "2024-06-07": "usage/2024-06-07.csv"}
 TYPE_WORDS = {
     ColumnType.TEXT: "text",
     ColumnType.INSTANT: "time",
@@ -178,9 +179,11 @@ def parts_of(value: object) -> Iterator[CardPart]:
 
 
 def reasons_in_code() -> set[str]:
-    """Every reason the stages, the macros that type values, and the reader of files can give."""
+    """Every reason for which the stages, the macros that type values, and the reader of files refuse a row."""
     found: set[str] = set()
     for stage in all_stages():
+        if stage.name == "corrections_due":
+            continue  # its reasons hold an invoice, not a row
         for alias in sqlglot.parse_one(stage.sql, read="duckdb").find_all(exp.Alias):
             if alias.alias in ("reason", "misfit", "fault"):
                 found |= {literal.this for literal in answers(alias.this) if literal.is_string}
@@ -293,9 +296,6 @@ def worlds() -> tuple[dict[str, str], dict[str, str]]:
         "accounts/b.csv": lines_of(
             "account_id,updated_at,created_at,time_zone", "acme,2024-02-05,2024-01-01,Asia/Tokyo"
         ),
-        "usage/v.csv": lines_of(
-            "subscription_id,event_id,meter,quantity,occurred_at", "sub-refusals,late,messages,1,2024-01-15"
-        ),
     }
     return first, second
 
@@ -330,6 +330,27 @@ def test_details_shown_are_what_a_run_says(refusals: Path) -> None:
     shown = [(code(row[0])[0], code(row[1])[0], row[2]) for row in reasons.rows]
     assert [row for row in shown if row not in said] == []
     assert {row[:2] for row in shown} == {row[:2] for row in said}
+
+
+def test_reasons_for_which_an_invoice_is_held_are_those_the_code_can_give() -> None:
+    """And every reason has the detail shown."""
+    _, shown = (t for t in tables_of("tables.md") if t.heading == "held_invoices")
+    judged, published = (
+        sqlglot.parse_one(stage.sql, read="duckdb")
+        for stage in all_stages()
+        if stage.name in ("corrections_due", "held_invoices")
+    )
+    assert {code(row[0])[0] for row in shown.rows} == {literal.this for literal in answers(said_of(judged, "reason"))}
+    details = said_of(published, "detail").args["ifs"]
+    assert [(code(row[0])[0], row[1]) for row in shown.rows] == [
+        (branch.this.this, branch.args["true"].this) for branch in details
+    ]
+
+
+def said_of(statement: exp.Expr, column: str) -> Any:
+    """The expression that a stage calls by the column's name."""
+    (alias,) = (alias for alias in statement.find_all(exp.Alias) if alias.alias == column)
+    return alias.this
 
 
 def test_files_that_stop_a_run_are_named_as_shown(tmp_path: Path) -> None:
@@ -480,15 +501,25 @@ def test_roundings_are_what_a_run_bills(refusals: Path) -> None:
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the example, billed on two nights as rules.md says, in `out`."""
+    """A folder with the example, billed on three nights as rules.md says, in `out`."""
     folder = tmp_path_factory.mktemp("example")
     (folder / "docs").symlink_to(DOCS)
+    late_files = [file for file in NIGHTS.values() if file]
     shutil.copytree(EXAMPLE, folder / "input")
-    (folder / "input" / LATE_FILE).unlink()
-    run_night(Settings.model_validate({"input": folder / "input", "output": folder / "out", "as_of": "2024-04-10"}))
-    shutil.copy2(EXAMPLE / LATE_FILE, folder / "input" / LATE_FILE)
-    run_night(Settings.model_validate({"input": folder / "input", "output": folder / "out", "as_of": "2024-06-06"}))
+    for file in late_files:
+        (folder / "input" / file).unlink()
+    for as_of, file in NIGHTS.items():
+        if file:
+            shutil.copy2(EXAMPLE / file, folder / "input" / file)
+        run_night(Settings.model_validate({"input": folder / "input", "output": folder / "out", "as_of": as_of}))
     return folder
+
+
+def test_the_nights_of_the_example_are_those_told() -> None:
+    told = PAGES["rules.md"].partition("## ")[0]
+    assert re.findall(r"\(example/(\S+\.csv)\)", told) == [file for file in NIGHTS.values() if file]
+    days = [date.fromisoformat(as_of) for as_of in NIGHTS]
+    assert re.findall(r"up to (\d+ \w+)", told) == [f"{day.day} {day:%B}" for day in days]
 
 
 def invoices_shown() -> list[tuple[re.Match[str], Shown]]:
@@ -541,21 +572,47 @@ def test_tables_with_published_rows_were_found() -> None:
         "alerts",
         "credit_ledger",
         "alerts",
-        "rejected_rows",
         "invoices",
+        "usage_history",
     ]
 
 
 def test_evidence_has_the_keys_listed(example: Path) -> None:
-    listed = {code(row[0])[0]: code(row[1]) for row in table_under("tables.md", "Evidence").rows}
-    evidence = dict(query(example / "out", "select kind, any_value(evidence) from invoice_lines group by kind"))
-    assert {kind: list(json.loads(text)) for kind, text in evidence.items()} == listed
+    by_kind, of_corrections = (table for table in tables_of("tables.md") if table.heading == "Evidence")
+    listed = {code(row[0])[0]: code(row[1]) for row in by_kind.rows}
+    of_correction = [key for row in of_corrections.rows for key in code(row[0])]
+    evidence = query(
+        example / "out",
+        "select distinct i.kind = 'correction', l.kind, json_keys(evidence) "
+        "from invoices i join invoice_lines l using (invoice_id)",
+    )
+    assert {kind: keys for is_correction, kind, keys in evidence if not is_correction} == listed
+    corrected = {kind: keys for is_correction, kind, keys in evidence if is_correction}
+    assert corrected == dict.fromkeys(("peak", "usage", "spending_limit"), of_correction)
     in_code = {
         key
-        for stage in ("73_lines.sql", "75_invoice_lines.sql")
-        for key in re.findall(r"(\w+) := ", (SQL_FOLDER / stage).read_text(encoding="utf-8"))
+        for stage in ("73_lines.sql", "75_rated_lines.sql", "80_invoice_lines.sql")
+        for key in re.findall(r"(\w+)\"? := ", (SQL_FOLDER / stage).read_text(encoding="utf-8"))
     }
-    assert in_code == {key for keys in listed.values() for key in keys}
+    assert in_code == {key for keys in (*listed.values(), of_correction) for key in keys}
+
+
+def test_evidence_of_a_correction_says_what_is_shown(example: Path) -> None:
+    """Its figures before and after, and the file and row that made the difference."""
+    evidence = query(
+        example / "out",
+        "select subscription_id, l.kind, evidence from invoices i join invoice_lines l using (invoice_id) "
+        "where i.kind = 'correction' order by all",
+    )
+    keys = ("quantity_before", "quantity_after", "amount_before", "amount_after", "rows", "first_rows")
+    assert [(*about, *(json.loads(text)[key] for key in keys)) for *about, text in evidence] == [
+        (
+            *("sub-harbor", "spending_limit", "1.000000", "1.000000", "-20.0000", "-35.0000"),
+            *("1", "usage/2024-06-07.csv:1"),
+        ),
+        ("sub-harbor", "usage", "280.000000", "310.000000", "140.0000", "155.0000", "1", "usage/2024-06-07.csv:1"),
+        ("sub-oak", "peak", "1.000000", "2.000000", "40.0000", "80.0000", "1", "cart_events/2024-06-06.csv:1"),
+    ]
 
 
 # Commands, transcripts and links

@@ -1,6 +1,7 @@
 """Several runs over one output: what one night leaves to the next, and what the next may not change."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.folders import (
     published_bytes,
     rows,
 )
+from usage_rating import reproduction, stages
 from usage_rating.errors import BadInput
 from usage_rating.night import last_date_over, run_night
 from usage_rating.settings import Settings
@@ -154,20 +156,181 @@ def test_a_night_without_a_date_bills_up_to_the_last_that_is_over(billed: Path) 
 # ---- rows that come late, or too early
 
 
-def test_late_rows_are_listed_and_change_no_issued_invoice_but_count_for_later_ones(billed: Path) -> None:
+# A cart is on from the cycle's last microsecond, another from the next cycle's first instant.
+LATE = {"cart_events/2.csv": carts(cart_event("c2", "2024-02-09T23:59:59.999999Z"), cart_event("c3", "2024-02-10"))}
+AFTER_FIRST = date(2024, 2, 11)
+BILLS = "select kind, cycle_start, issue_date, total from invoices order by rate_card, invoice_number"
+HELD = "select run_id, held_since, kind, cycle_start, total, reason from held_invoices order by all"
+JANUARY, FEBRUARY = date(2024, 1, 10), date(2024, 2, 10)
+FIRST_BILL = ("cycle", JANUARY, FIRST_NIGHT, Decimal(40))
+FIRST_CORRECTION = ("correction", JANUARY, AFTER_FIRST, Decimal(40))
+
+
+def files_of(folder: Path, table: str) -> list[str]:
+    return [name for name in published_bytes(folder) if name.startswith(f"{table}/")]
+
+
+def test_late_rows_are_billed_by_a_correction_and_count_for_later_invoices(billed: Path) -> None:
+    """What was issued stays, byte for byte; only the customer's page of the corrected cycle is written anew."""
     issued = published_bytes(billed)
-    late = carts(cart_event("c2", "2024-02-09T23:59:59.999999Z"), cart_event("c3", "2024-02-10"))
-    report = bill(billed, date(2024, 2, 11), {"cart_events/2.csv": late})
-    assert [(r.status, r.reason, r.rows) for r in report.refused] == [("held", "late", 1)]
-    assert published_bytes(billed)["invoices/000001.parquet"] == issued["invoices/000001.parquet"]
+    report = bill(billed, AFTER_FIRST, LATE)
+    assert [(i.kind, i.invoices, i.total) for i in report.invoices] == [("correction", 1, Decimal("40.00"))]
+    assert rows(billed, REFUSED) == rows(billed, HELD) == []
     bill(billed, SECOND_NIGHT)
-    assert [row[-1] for row in rows(billed, INVOICES)] == [40, 120]
-    assert rows(billed, REFUSED) == [("000002", "000002", "cart_events", "cart_events/2.csv", 1, "held", "late")]
+    assert rows(billed, BILLS) == [
+        FIRST_BILL,
+        FIRST_CORRECTION,
+        ("cycle", FEBRUARY, SECOND_NIGHT, Decimal(120)),
+    ]
+    corrects = "select c.total, i.total from invoices c join invoices i on c.corrects_invoice_id = i.invoice_id"
+    assert rows(billed, corrects) == [(Decimal(40), Decimal(40))]
+    published = published_bytes(billed)
+    changed = [name for name, content in issued.items() if published[name] != content]
+    assert changed == ["usage_history/000001.parquet"]
+    history = "select cycle_start, quantity, peak_at, amount from usage_history order by all"
+    assert rows(billed, history) == [
+        (JANUARY, 2, datetime(2024, 2, 9, 23, 59, 59, 999999, tzinfo=UTC), 80),
+        (FEBRUARY, 3, datetime(2024, 2, 10, tzinfo=UTC), 120),
+    ]
 
 
-def test_a_late_repeat_of_a_known_row_is_no_late_row(billed: Path) -> None:
-    bill(billed, FIRST_NIGHT, {"cart_events/2.csv": carts(cart_event("c1", "2024-01-11T00:00:00Z"))})
+def test_a_night_after_a_correction_without_anything_new_changes_no_byte(billed: Path) -> None:
+    bill(billed, AFTER_FIRST, LATE)
+    before = published_bytes(billed)
+    for as_of in (AFTER_FIRST, AFTER_FIRST, SECOND_NIGHT - timedelta(days=1)):
+        assert bill(billed, as_of).run_id is None
+    assert published_bytes(billed) == before
+
+
+def test_the_same_late_rows_again_correct_nothing(billed: Path) -> None:
+    """As the same bytes under another name they add nothing; as another file they are read, and repeats."""
+    bill(billed, AFTER_FIRST, LATE)
+    (late,) = LATE.values()
+    assert bill(billed, AFTER_FIRST, {"cart_events/again.csv": late}).run_id is None
+    reversed_rows = carts(cart_event("c3", "2024-02-10"), cart_event("c2", "2024-02-09T23:59:59.999999Z"))
+    report = bill(billed, AFTER_FIRST, {"cart_events/other.csv": reversed_rows})
+    assert (report.run_id, report.invoices) == ("000003", [])
+    assert rows(billed, BILLS) == [FIRST_BILL, FIRST_CORRECTION]
     assert rows(billed, REFUSED) == []
+
+
+def test_a_late_repeat_of_a_row_known_in_time_corrects_nothing(billed: Path) -> None:
+    bill(billed, FIRST_NIGHT, {"cart_events/2.csv": carts(cart_event("c1", "2024-01-11T00:00:00Z"))})
+    assert rows(billed, BILLS) == [FIRST_BILL]
+    assert rows(billed, REFUSED) == []
+
+
+def test_a_late_row_taken_out_again_is_given_back_by_a_second_correction(billed: Path) -> None:
+    """One correction a night, each against all that was said before; in one night the two undo each other."""
+    header = f"{CART_EVENTS},revision,voided"
+    on, off = "S1,c2,2024-02-01,Standard,active,0,", "S1,c2,2024-02-01,Standard,active,1,true"
+    bill(billed, AFTER_FIRST, {"cart_events/2.csv": csv_text(header, on)})
+    bill(billed, date(2024, 2, 12), {"cart_events/3.csv": csv_text(header, off)})
+    assert rows(billed, BILLS) == [
+        FIRST_BILL,
+        FIRST_CORRECTION,
+        ("correction", JANUARY, date(2024, 2, 12), Decimal(-40)),
+    ]
+    both = csv_text(header, on.replace("c2", "c4"), off.replace("c2", "c4"))
+    assert bill(billed, date(2024, 2, 13), {"cart_events/4.csv": both}).invoices == []
+    assert rows(billed, "select quantity, amount from usage_history") == [(1, 40)]
+
+
+def test_a_correction_goes_to_whoever_paid_and_is_dated_the_day_of_its_run(tmp_path: Path) -> None:
+    """The master account changed in between; days of grace hold nothing back, those of payment begin anew."""
+    waits = {"rate_cards/carts.v1.yaml": CARD + "grace_days: 3\npayment_days: 14\n"}
+    bill(tmp_path, date(2024, 2, 13), ONE_CUSTOMER | waits)
+    master = csv_text(
+        f"{ACCOUNTS},updated_at,master_account_id", "M,2024-01-01,UTC,,", "A1,2024-01-10,UTC,2024-02-13,M"
+    )
+    bill(tmp_path, date(2024, 2, 14), LATE | {"accounts/2.csv": master})
+    bill(tmp_path, date(2024, 3, 13))
+    paid = "select kind, bill_to_account_id, issue_date, due_date from invoices order by invoice_number"
+    assert rows(tmp_path, paid) == [
+        ("cycle", "A1", FIRST_NIGHT, date(2024, 2, 24)),
+        ("correction", "A1", date(2024, 2, 14), date(2024, 2, 28)),
+        ("cycle", "M", SECOND_NIGHT, date(2024, 3, 24)),
+    ]
+
+
+def test_usage_revised_into_another_cycle_corrects_both(tmp_path: Path) -> None:
+    messages = '    messages: {kind: usage, meter: messages, aggregation: sum, price: {per_unit: "1.00"}}\n'
+    header = "subscription_id,event_id,meter,quantity,occurred_at,revision"
+    first = {
+        "rate_cards/carts.v1.yaml": CARD + messages,
+        "usage/1.csv": csv_text(header, "S1,e,messages,7,2024-01-20,0"),
+    }
+    bill(tmp_path, SECOND_NIGHT, ONE_CUSTOMER | first)
+    assert [row[-1] for row in rows(tmp_path, BILLS)] == [47, 40]
+    bill(tmp_path, date(2024, 3, 11), {"usage/2.csv": csv_text(header, "S1,e,messages,7,2024-02-20,1")})
+    corrections = "select cycle_start, total from invoices where kind = 'correction' order by all"
+    assert rows(tmp_path, corrections) == [(JANUARY, -7), (FEBRUARY, 7)]
+
+
+def test_late_activity_brings_an_invoice_and_taken_out_corrects_it_to_nothing(tmp_path: Path) -> None:
+    """Away from 20 January; on 11 March it is known to have been back in February, on the 12th that it was not."""
+    header = f"{SUBSCRIPTIONS},revision,voided"
+    back, gone = "S1,2024-02-20,A1,carts,basic,reactivated", "S1,2024-03-01,A1,carts,basic,cancelled"
+    cancelled = csv_text(SUBSCRIPTIONS, "S1,2024-01-20,A1,carts,basic,cancelled")
+    bill(tmp_path, SECOND_NIGHT, ONE_CUSTOMER | {"subscriptions/2.csv": cancelled})
+    assert rows(tmp_path, BILLS) == [FIRST_BILL]
+    bill(tmp_path, date(2024, 3, 11), {"subscriptions/3.csv": csv_text(SUBSCRIPTIONS, back, gone)})
+    bill(tmp_path, date(2024, 3, 12), {"subscriptions/4.csv": csv_text(header, f"{back},1,true")})
+    assert rows(tmp_path, BILLS) == [
+        FIRST_BILL,
+        ("cycle", FEBRUARY, SECOND_NIGHT, Decimal(40)),
+        ("correction", FEBRUARY, date(2024, 3, 12), Decimal(-40)),
+    ]
+    assert rows(tmp_path, "select cycle_start from usage_history") == [(JANUARY,)]
+
+
+def with_another_code(monkeypatch: pytest.MonkeyPatch, stage_name: str, old: str, new: str) -> None:
+    """From here on the stage says something else, as if another release of usage_rating were installed."""
+
+    def changed(stage: stages.Stage) -> stages.Stage:
+        assert stage.name != stage_name or old in stage.sql
+        return replace(stage, sql=stage.sql.replace(old, new)) if stage.name == stage_name else stage
+
+    released = tuple(changed(stage) for stage in stages.all_stages())
+    for module in (stages, reproduction):
+        monkeypatch.setattr(module, "all_stages", lambda: released)
+
+
+def test_a_correction_waits_where_the_code_has_changed_what_it_would_correct(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier release billed two carts too many: a late row is no reason to give them back, so nothing is issued."""
+    with monkeypatch.context() as earlier_release:
+        with_another_code(earlier_release, "peaks", "carts as quantity", "carts + 2 as quantity")
+        bill(tmp_path, FIRST_NIGHT, ONE_CUSTOMER)
+        assert [row[-1] for row in rows(tmp_path, BILLS)] == [120]
+    assert bill(tmp_path, AFTER_FIRST, LATE).invoices == []
+    assert [row[-1] for row in rows(tmp_path, BILLS)] == [120]
+    held = [("000002", AFTER_FIRST, "correction", JANUARY, Decimal(-40), "not_reproducible")]
+    assert rows(tmp_path, HELD) == held
+    assert bill(tmp_path, date(2024, 2, 12)).run_id is None
+
+    with_another_code(monkeypatch, "peaks", "carts as quantity", "carts + 2 as quantity")
+    bill(tmp_path, date(2024, 2, 13))
+    assert [(row[0], *row[2:]) for row in rows(tmp_path, BILLS)] == [
+        ("cycle", FIRST_NIGHT, 120),
+        ("correction", date(2024, 2, 13), 40),
+    ]
+    assert rows(tmp_path, HELD) == []
+
+
+def test_a_correction_waits_where_a_late_change_leaves_its_cycle_without_a_price(billed: Path) -> None:
+    """The night goes on; once the change is taken out there is nothing left to correct."""
+    gold = '  gold:\n    standard_carts: {kind: peak, category: Standard, price: {per_unit: "30.00"}}\n'
+    changes = ("S1,2024-01-20,A1,carts,gold,plan_changed", "S1,2024-02-10,A1,carts,basic,plan_changed")
+    late = {"rate_cards/carts.v2.yaml": LATER_CARD + gold, "subscriptions/2.csv": csv_text(SUBSCRIPTIONS, *changes)}
+    assert bill(billed, AFTER_FIRST, late).invoices == []
+    assert rows(billed, HELD) == [("000002", AFTER_FIRST, "correction", JANUARY, Decimal(-40), "without_price")]
+    bill(billed, SECOND_NIGHT)
+    assert rows(billed, BILLS) == [FIRST_BILL, ("cycle", FEBRUARY, SECOND_NIGHT, Decimal(40))]
+    void = csv_text(f"{SUBSCRIPTIONS},revision,voided", f"{changes[0]},1,true")
+    assert bill(billed, SECOND_NIGHT, {"subscriptions/3.csv": void}).invoices == []
+    assert rows(billed, HELD) == []
 
 
 def test_held_rows_count_once_what_they_wait_for_arrives(tmp_path: Path) -> None:
@@ -263,6 +426,24 @@ def test_the_same_is_taken_before_anything_is_invoiced(tmp_path: Path) -> None:
     ]
 
 
+# A fee for each cycle, in advance: the first on an opening invoice, the next one on that of the cycle before.
+FEE_CARD = CARD + '    fee: {kind: recurring, bill: advance, price: {flat: "5.00"}}\n'
+FEES = ONE_CUSTOMER | {"rate_cards/carts.v1.yaml": FEE_CARD}
+
+
+def test_an_opening_invoice_keeps_the_days_of_its_cycle_too(tmp_path: Path) -> None:
+    bill(tmp_path, date(2024, 1, 11), FEES)
+    assert [row[0] for row in rows(tmp_path, BILLS)] == ["opening"]
+    moves = {
+        "accounts/2.csv": csv_text(f"{ACCOUNTS},updated_at", "A1,2024-01-10,America/New_York,2024-01-12"),
+        "subscriptions/2.csv": csv_text(SUBSCRIPTIONS, "S1,2024-01-09,A1,carts,basic,started"),
+    }
+    bill(tmp_path, FIRST_NIGHT, moves)
+    held = [("000002", feed, 1, "held", "would_move_cycles") for feed in ("accounts", "subscriptions")]
+    assert refused(tmp_path) == held
+    assert [row[:2] for row in rows(tmp_path, BILLS)] == [("opening", JANUARY), ("cycle", JANUARY)]
+
+
 # ---- rate cards that priced something
 
 LATER_CARD = CARD.replace("version: 1", "version: 2").replace("2023-01-01", "2024-03-01").replace("40.00", "50.00")
@@ -286,6 +467,18 @@ def test_a_card_that_priced_an_invoice_may_not_change_go_or_be_overtaken(billed:
     assert "version 2 of carts would re-price" in said
     assert "priced by version 1" in said
     assert published_bytes(billed) == before
+
+
+def test_a_card_may_not_reprice_a_fee_that_an_invoice_carries_in_advance(tmp_path: Path) -> None:
+    """January's invoice carries February's fee: a version from 1 February on would be February's."""
+    bill(tmp_path, FIRST_NIGHT, FEES)
+    version_2 = FEE_CARD.replace("version: 1", "version: 2").replace("5.00", "6.00")
+    overtaking = version_2.replace("2023-01-01", "2024-02-01")
+    said = fault_of(tmp_path, SECOND_NIGHT, {"rate_cards/carts.v2.yaml": overtaking})
+    assert said.startswith("rate_cards/: version 2 of carts would re-price invoices already issued (1, ")
+    bill(tmp_path, SECOND_NIGHT, {"rate_cards/carts.v2.yaml": version_2.replace("2023-01-01", "2024-02-11")})
+    fees = "select service_start, rate_card_version, amount from invoice_lines where kind = 'recurring' order by all"
+    assert rows(tmp_path, fees) == [(JANUARY, 1, 5), (FEBRUARY, 1, 5), (SECOND_NIGHT, 2, 6)]
 
 
 def test_a_version_that_prices_later_cycles_only_is_taken_and_may_change_until_it_prices_one(billed: Path) -> None:

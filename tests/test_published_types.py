@@ -41,6 +41,9 @@ PUBLISHED = {
     | {"entry_date": DATE, "posted_as_of": DATE, "amount": AMOUNT, "balance": AMOUNT},
     "rejected_rows": dict.fromkeys(["run_id", "feed", "file", "status", "reason", "detail", "raw"], TEXT)
     | {"row_number": pa.int64(), "read_in": TEXT},
+    "held_invoices": dict.fromkeys(["run_id", "invoice_id", "kind", "account_id", "subscription_id"], TEXT)
+    | dict.fromkeys(["rate_card", "currency", "reason", "detail"], TEXT)
+    | {"held_since": DATE, "cycle_start": DATE, "total": AMOUNT},
     "runs": dict.fromkeys(["run_id", "input_files_hash", "rate_cards_hash", "code_hash", "tables_hash"], TEXT)
     | {"as_of": DATE},
 }

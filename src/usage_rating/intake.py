@@ -19,6 +19,7 @@ from usage_rating.store import Manifest, Store
 from usage_rating.tables import ISSUED_CYCLES, TABLES, Table
 
 KEPT = (*FEEDS, "rejected_rows", "issued_cycles")
+PUBLISHED_BEFORE = ("rejected_rows", "held_invoices", "invoices", "invoice_lines", "alerts", "credit_ledger")
 
 
 @dataclass(frozen=True)
@@ -136,16 +137,13 @@ def _open_known_rows(engine: duckdb.DuckDBPyConnection, store: Store) -> None:
         new = engine.table(f"new_{name}")
         (engine.read_parquet(files).union(new) if files else new).create_view(f"known_{name}")
     engine.execute("create or replace table issued_cycles as from known_issued_cycles")
-    for name in ("rejected_rows", "invoices", "alerts", "credit_ledger"):
+    for name in PUBLISHED_BEFORE:
         files = [str(path) for path in store.files(name)]
         earlier = engine.read_parquet(files) if files else empty(engine, TABLES[name])
         earlier.create_view(f"{name}_before")
     engine.execute(
         "create or replace view issued_numbers as "
         "select rate_card, max(invoice_number) as last_number from invoices_before group by rate_card"
-    )
-    engine.execute(
-        "create or replace view issued_openings as select subscription_id from invoices_before where kind = 'opening'"
     )
 
 

@@ -16,7 +16,7 @@ from usage_rating.engine import disk_faults_as_os_errors, open_engine
 from usage_rating.errors import BadInput
 from usage_rating.export import write_bills
 from usage_rating.intake import Intake, take_in
-from usage_rating.reference import load_calendar, load_rate_cards
+from usage_rating.reference import load_calendar, load_policies, load_rate_cards
 from usage_rating.refusals import (
     refuse_changed_cards,
     refuse_cycles_without_price,
@@ -24,12 +24,10 @@ from usage_rating.refusals import (
     refuse_too_many_rejected,
 )
 from usage_rating.report import Alert, FeedCount, InvoiceTotal, NightReport, RefusedCount
+from usage_rating.reproduction import reproduce
 from usage_rating.settings import Settings
-from usage_rating.stages import Stage, all_stages, run_stages
+from usage_rating.stages import run_stages, stages_from
 from usage_rating.store import Store, run_id
-
-FIRST_STAGE_WITH_CALENDAR = 20
-FIRST_STAGE_WITH_PRICES = 30
 
 
 class Night:
@@ -97,11 +95,8 @@ class Night:
         engine, settings = self._engine, self._settings
         load_rate_cards(engine, self._intake.cards)
         refuse_changed_cards(engine, self._intake.cards, self._before.rate_cards)
-        engine.execute(
-            "create or replace table policies as select $share::decimal(9, 6) as min_snapshot_share",
-            {"share": str(settings.min_snapshot_share)},
-        )
-        self._run_stages(lambda stage: stage.number < FIRST_STAGE_WITH_CALENDAR)
+        load_policies(engine, settings.row_policies)
+        self._run_stages("accounts_judged", "credit_topups_judged")
         refuse_lost_starts(engine)
         self._as_of = self._date_billed_up_to()
         engine.execute(
@@ -116,14 +111,17 @@ class Night:
             },
         )
         self._load_calendar()
-        self._run_stages(lambda stage: FIRST_STAGE_WITH_CALENDAR <= stage.number < FIRST_STAGE_WITH_PRICES)
+        self._run_stages("local_dates", "cycles_without_price")
         refuse_cycles_without_price(engine)
-        self._run_stages(lambda stage: stage.number >= FIRST_STAGE_WITH_PRICES)
+        self._run_stages("cart_statements", "line_differences")
+        self._announce("reproducing what was issued")
+        reproduce(engine, self._intake.cards, settings, self._before, self._run_number)
+        self._run_stages("corrections_due", "check_lines_add_up")
         refuse_too_many_rejected(engine, run_id(self._run_number), self._intake.rows, settings.max_rejected)
         return self._as_of
 
-    def _run_stages(self, is_meant: Callable[[Stage], bool]) -> None:
-        run_stages(self._engine, filter(is_meant, all_stages()), self._announce)
+    def _run_stages(self, first: str, last: str) -> None:
+        run_stages(self._engine, stages_from(first, last), self._announce)
 
     def _date_billed_up_to(self) -> date:
         as_of, before = self._settings.as_of, self._before.as_of_date
@@ -173,7 +171,9 @@ class Night:
             return self._report(run_id(self._run_number))  # committed by an attempt that failed right after
         if not publication.has_changed(self._engine, self._intake):
             return self._report(None)
-        manifest = publication.publish(self._engine, self._store, self._before, self._intake, self._as_of)
+        manifest = publication.publish(
+            self._engine, self._store, self._before, self._intake, self._settings.row_policies
+        )
         return self._report(manifest.run_id)
 
     def _report(self, published_as: str | None) -> NightReport:

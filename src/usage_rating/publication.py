@@ -16,25 +16,38 @@ def has_changed(engine: duckdb.DuckDBPyConnection, intake: Intake) -> bool:
     """Whether the night differs from the one before: new files, invoices due, or rows judged otherwise."""
     if intake.files or any(engine.table(name).limit(1).fetchall() for name in ("invoices", "alerts", "credit_ledger")):
         return True
-    columns = ", ".join(TABLES["rejected_rows"].columns)
-    now, before = (engine.table(name).project(columns) for name in ("rejected_rows", "rejected_rows_before"))
+    return any(_is_other_than_before(engine, name) for name in ("rejected_rows", "held_invoices"))
+
+
+def _is_other_than_before(engine: duckdb.DuckDBPyConnection, table: str) -> bool:
+    columns = ", ".join(TABLES[table].columns)
+    now, before = (engine.table(name).project(columns) for name in (table, f"{table}_before"))
     return bool(now.except_(before).union(before.except_(now)).limit(1).fetchall())
 
 
-def publish(engine: duckdb.DuckDBPyConnection, store: Store, before: Manifest, intake: Intake, as_of: date) -> Manifest:
+def publish(
+    engine: duckdb.DuckDBPyConnection,
+    store: Store,
+    before: Manifest,
+    intake: Intake,
+    policies: dict[str, str],
+) -> Manifest:
     """Writes the night aside and commits it.
 
+    :param policies: how rows were judged
     :returns: the manifest of the committed night
     :raises OSError: the disk failed; the night does not count, and may be run again
     """
     run_number = before.run_number + 1
+    ((as_of,),) = engine.table("run_parameters").project("as_of").fetchall()
     staged = store.stage()
     written = [_write_kept(engine, staged, name, run_number) for name in KEPT]
     written += [
         _write_table(staged, table, engine.table(table.name), run_number)
         for table in TABLES.values()
-        if table.name != "runs"
+        if table.name not in ("usage_history", "runs")
     ]
+    written += _write_history(engine, staged, run_number)
     manifest = Manifest(
         run_number=run_number,
         as_of=as_of.isoformat(),
@@ -42,6 +55,7 @@ def publish(engine: duckdb.DuckDBPyConnection, store: Store, before: Manifest, i
         inputs=(*before.inputs, *_records(intake, run_number)),
         rate_cards={f"{file.card.rate_card} v{file.card.version}": file.sha256 for file in intake.cards},
         files=before.files | _hashes(staged, written),
+        policies=policies,
     )
     run_row = _run_row(engine, manifest, intake, as_of)
     written = [_write_table(staged, TABLES["runs"], run_row, run_number)]
@@ -53,7 +67,7 @@ def publish(engine: duckdb.DuckDBPyConnection, store: Store, before: Manifest, i
 def _write_kept(engine: duckdb.DuckDBPyConnection, staged: Path, name: str, run_number: int) -> Path | None:
     is_read = name != "issued_cycles"
     rows = engine.table(f"new_{name}" if is_read else "cycles_issued")
-    order = "file, row_number" if is_read else "subscription_id, cycle_start"
+    order = "file, row_number" if is_read else "subscription_id, cycle_start, kind"
     return _write(rows, order, staged / "kept" / name, run_id(run_number), run_number)
 
 
@@ -64,6 +78,28 @@ def _write_table(staged: Path, table: Table, rows: duckdb.DuckDBPyRelation, run_
         return _write(rows.project(typed), order, staged / table.name, run_id(run_number), run_number)
     (staged / table.name / f"{table.name}.parquet").unlink(missing_ok=True)
     return _write(rows.project(typed), order, staged / table.name, table.name, run_number=1)
+
+
+def _write_history(engine: duckdb.DuckDBPyConnection, staged: Path, run_number: int) -> list[Path | None]:
+    """The history of the cycles issued now, and anew the files with cycles that are corrected: one row a figure."""
+    table, rows = TABLES["usage_history"], engine.table("usage_history")
+    corrected = engine.sql(
+        "select subscription_id, cycle_start, issued_in_run from issued_cycles "
+        "inner join corrections_due using (invoice_id) where kind = 'cycle' and reason is null"
+    )
+    key = "subscription_id, cycle_start"
+    written = [_write_table(staged, table, rows.join(corrected, key, how="anti"), run_number)]
+    for (issued_in_run,) in corrected.project("issued_in_run").distinct().order("issued_in_run").fetchall():
+        own = corrected.filter(f"issued_in_run = {issued_in_run}")
+        path = staged / table.name / f"{run_id(issued_in_run)}.parquet"
+        now = rows.join(own, key, how="semi")
+        if path.exists():
+            now = engine.read_parquet(str(path)).join(own, key, how="anti").union(now)
+        aside = path.with_suffix(".new")
+        now.order(", ".join(table.order)).write_parquet(str(aside), compression="zstd")
+        aside.replace(path)
+        written.append(path)
+    return written
 
 
 def _write(rows: duckdb.DuckDBPyRelation, order: str, folder: Path, name: str, run_number: int) -> Path | None:

@@ -1,7 +1,7 @@
 """The reference relations the stages join: rate cards as rows, and the calendar of every zone in use."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from decimal import ROUND_CEILING, Context, Decimal
 from itertools import pairwise
@@ -111,6 +111,14 @@ def load_rate_cards(engine: duckdb.DuckDBPyConnection, cards: list[CardFile]) ->
     _load(engine, "plans", plans)
     _load(engine, "charges", charges)
     _load(engine, "price_tiers", tiers)
+
+
+def load_policies(engine: duckdb.DuckDBPyConnection, policies: Mapping[str, str]) -> None:
+    """Fills `policies`, one row: what the settings say of how rows are judged."""
+    engine.execute(
+        "create or replace table policies as select $min_snapshot_share::decimal(9, 6) as min_snapshot_share",
+        dict(policies),
+    )
 
 
 def _version_key(card: RateCard) -> dict[str, Any]:

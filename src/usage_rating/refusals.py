@@ -44,12 +44,29 @@ def refuse_changed_cards(
 def _issued_by_version(engine: duckdb.DuckDBPyConnection) -> list[Any]:
     return engine.execute(
         """
-        select i.rate_card, i.rate_card_version, v.rate_card_version, min(i.cycle_start), count(*)
-        from issued_cycles i
+        with fees as (
+            select
+                coalesce(i.corrects_invoice_id, i.invoice_id) as invoice_id,
+                i.rate_card,
+                l.rate_card_version,
+                l.service_start as cycle_start
+            from invoice_lines_before l
+            inner join invoices_before i on l.invoice_id = i.invoice_id
+            where l.kind = 'recurring'
+            group by 1, 2, 3, 4, l.charge, l.plan
+            having sum(l.quantity) <> 0
+        ),
+        priced as (
+            select invoice_id, rate_card, rate_card_version, cycle_start from issued_cycles
+            union all
+            from fees
+        )
+        select p.rate_card, p.rate_card_version, v.rate_card_version, min(p.cycle_start), count(distinct p.invoice_id)
+        from priced p
         left join rate_card_versions v
-            on i.rate_card = v.rate_card
-            and i.cycle_start >= v.effective_from
-            and (v.effective_until is null or i.cycle_start < v.effective_until)
+            on p.rate_card = v.rate_card
+            and p.cycle_start >= v.effective_from
+            and (v.effective_until is null or p.cycle_start < v.effective_until)
         group by all
         order by all
         """
@@ -83,13 +100,13 @@ def refuse_lost_starts(engine: duckdb.DuckDBPyConnection) -> None:
 
 
 def refuse_cycles_without_price(engine: duckdb.DuckDBPyConnection) -> None:
-    """Every cycle that is due must have a card version in force, with the subscription's plan in it.
+    """Every cycle to invoice must have a card version in force, with the subscription's plan in it.
 
     :raises BadInput: naming the subscription's row, and the versions or plans there are
     """
     faults = []
-    rows = engine.table("cycles_without_price").order("file, row_number, cycle_start").fetchall()
-    for _, cycle_start, card, version, plan, first, plans, file, row in rows:
+    found = engine.table("cycles_without_price").filter("not is_issued").order("file, row_number, cycle_start, plan")
+    for _, cycle_start, card, version, plan, first, plans, file, row, _ in found.fetchall():
         if version is None:
             faults.append(
                 f"{file}: row {row}: no version of {card} is in force on {cycle_start}, when a cycle of this "

@@ -27,6 +27,11 @@ class Settings(BaseModel):
     memory_limit: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?(MB|GB|MiB|GiB)$")] | None = None
     threads: Annotated[int, Field(ge=1)] | None = None
 
+    @property
+    def row_policies(self) -> dict[str, str]:
+        """What decides how rows are judged: kept with the night, so that it can be worked out again as it was."""
+        return {"min_snapshot_share": str(self.min_snapshot_share)}
+
 
 POLICIES = frozenset(Settings.model_fields) - {"input", "output", "as_of"}
 

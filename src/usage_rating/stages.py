@@ -62,6 +62,12 @@ def all_stages() -> tuple[Stage, ...]:
     )
 
 
+def stages_from(first: str, last: str) -> tuple[Stage, ...]:
+    """The stages from one to another, both by name and both included."""
+    names = [stage.name for stage in all_stages()]
+    return all_stages()[names.index(first) : names.index(last) + 1]
+
+
 def run_stages(
     engine: duckdb.DuckDBPyConnection,
     stages: Iterable[Stage],

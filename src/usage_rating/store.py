@@ -55,6 +55,7 @@ class Manifest:
     inputs: tuple[InputRecord, ...] = ()
     rate_cards: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    policies: dict[str, str] = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:

@@ -132,6 +132,25 @@ TABLES = {
             is_only_added_to=False,
         ),
         Table(
+            "held_invoices",
+            {
+                "run_id": TEXT,
+                "held_since": DATE,
+                "invoice_id": TEXT,
+                "kind": TEXT,
+                "account_id": TEXT,
+                "subscription_id": TEXT,
+                "rate_card": TEXT,
+                "currency": TEXT,
+                "cycle_start": DATE,
+                "total": AMOUNT,
+                "reason": TEXT,
+                "detail": TEXT,
+            },
+            ("invoice_id",),
+            is_only_added_to=False,
+        ),
+        Table(
             "runs",
             {
                 "run_id": TEXT,
@@ -150,6 +169,8 @@ TABLES = {
 ISSUED_CYCLES = ", ".join(
     f"{name} {kind}"
     for name, kind in {
+        "invoice_id": TEXT,
+        "kind": TEXT,
         "subscription_id": TEXT,
         "cycle_start": DATE,
         "cycle_end": DATE,
@@ -165,6 +186,5 @@ ISSUED_CYCLES = ", ".join(
         "account_created_at": INSTANT,
         "account_updated_at": INSTANT,
         "account_revision": "bigint",
-        "fee_carried_for": DATE,
     }.items()
 )

@@ -1,0 +1,72 @@
+"""Works issued invoices out again from what was known before: a correction bills what is new, and nothing else."""
+
+import duckdb
+
+from usage_rating.feeds import FEEDS
+from usage_rating.rate_card_files import CardFile
+from usage_rating.reference import load_policies, load_rate_cards
+from usage_rating.settings import Settings
+from usage_rating.stages import Stage, all_stages, run_stages
+from usage_rating.store import Manifest
+
+OF_ONE_SUBSCRIPTION = ("subscriptions", "cart_events", "usage", "spending_limits")
+GIVEN = ("rows_touching", "invoices_touched")
+SCHEMA = "before"
+
+
+def reproduce(
+    engine: duckdb.DuckDBPyConnection, cards: list[CardFile], settings: Settings, before: Manifest, run_number: int
+) -> None:
+    """Makes `lines_reproduced`: of each invoice in `line_differences`, its lines from what was known when they agreed.
+
+    That is before this run, or before the run that first held its correction. The same stages run once more in a
+    schema of their own, over the rows of earlier runs, with the rate cards and policies of the last one.
+
+    :raises OSError: the disk failed; the step may be tried again
+    """
+    engine.execute("create or replace table lines_reproduced as from lines_now limit 0")
+    for until_run in _runs_of_differences(engine, run_number):
+        engine.execute(f"drop schema if exists {SCHEMA} cascade")
+        engine.execute(f"create schema {SCHEMA}")
+        engine.execute(f"set search_path = '{SCHEMA},main'")
+        try:
+            _open_rows_before(engine, until_run, run_number)
+            load_rate_cards(engine, [file for file in cards if file.sha256 in before.rate_cards.values()])
+            load_policies(engine, before.policies or settings.row_policies)
+            run_stages(engine, _stages())
+            engine.execute("insert into main.lines_reproduced from lines_now")
+        finally:
+            engine.execute("set search_path = 'main'")
+            engine.execute(f"drop schema {SCHEMA} cascade")
+
+
+def _stages() -> list[Stage]:
+    names = [stage.name for stage in all_stages()]
+    return [stage for stage in all_stages()[: names.index("lines_now") + 1] if stage.name not in GIVEN]
+
+
+def _runs_of_differences(engine: duckdb.DuckDBPyConnection, run_number: int) -> list[int]:
+    """Finds for each subscription with a difference the run before which its invoices agreed, and gives those runs."""
+    engine.execute(
+        """
+        create or replace table differing as
+        select t.subscription_id, min(coalesce(h.run_id::integer, $run_number)) as until_run
+        from line_differences d
+        inner join invoices_touched t on d.invoice_id = t.invoice_id
+        left join held_invoices_before h on t.subscription_id = h.subscription_id and h.kind = 'correction'
+        group by t.subscription_id
+        """,
+        {"run_number": run_number},
+    )
+    runs = engine.execute("select distinct until_run from differing order by until_run").fetchall()
+    return [until_run for (until_run,) in runs]
+
+
+def _open_rows_before(engine: duckdb.DuckDBPyConnection, until_run: int, run_number: int) -> None:
+    own = f"(select subscription_id from main.differing where until_run = {until_run})"
+    for feed in FEEDS:
+        only = f"and subscription_id in {own}" if feed in OF_ONE_SUBSCRIPTION else ""
+        engine.execute(
+            f"create view known_{feed} as from main.known_{feed} where run_number < {min(until_run, run_number)} {only}"
+        )
+    engine.execute(f"create table invoices_touched as from main.invoices_touched where subscription_id in {own}")

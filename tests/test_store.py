@@ -204,13 +204,13 @@ def test_a_kept_file_that_is_not_as_written_is_refused_by_name(name: str, damage
     with pytest.raises(BadInput) as error:
         bill(billed, SECOND_NIGHT)
     assert f"nights/000001/{name}: is " in str(error.value)
-    assert "backup" in str(error.value)
+    assert "doctor" in str(error.value)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_manifest_is_refused_by_name(damage: str, billed: Path) -> None:
-    DAMAGES[damage](billed / "output" / "nights" / "000001" / "manifest.json")
-    with pytest.raises(BadInput, match="manifest"):
+    DAMAGES[damage](billed / "output" / "nights" / "000001" / "manifests" / "000001.json")
+    with pytest.raises(BadInput, match=r"manifests/000001\.json: is"):
         bill(billed, SECOND_NIGHT)
 
 
@@ -249,7 +249,7 @@ def test_a_reader_keeps_its_night_and_old_nights_go(tmp_path: Path, monkeypatch:
 
 def test_views_are_written_anew_after_a_move(one_night: Path, tmp_path: Path) -> None:
     output = copied(one_night / "output", tmp_path / "it's here")
-    rewrite_views(output, list(Store(output).manifest().files))
+    rewrite_views(output, list(Store(output).chain.files))
     with duckdb.connect(str(output / "billing.duckdb"), read_only=True) as database:
         sources = database.execute("select sql from duckdb_views() where not internal").fetchall()
         assert len(sources) == len(TABLES)
@@ -278,7 +278,7 @@ def test_files_are_readable_by_their_owner_and_group_only(tmp_path: Path) -> Non
     assert modes == {(True, "0o750"), (False, "0o640")}
 
 
-def test_a_manifest_names_every_file_of_its_night(one_night: Path) -> None:
+def test_the_manifest_of_a_first_night_names_its_every_file(one_night: Path) -> None:
     night = (one_night / "output" / "current").resolve()
     files = {path.relative_to(night).as_posix() for path in night.rglob("*.parquet")}
-    assert set(json.loads((night / "manifest.json").read_text())["files"]) == files
+    assert set(json.loads((night / "manifests" / "000001.json").read_text())["files"]) == files

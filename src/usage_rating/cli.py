@@ -123,11 +123,44 @@ def views(output: OutputFolder) -> None:
 
     Its views name absolute paths. Open it with `duckdb -readonly`, so that several people can.
     """
-    from usage_rating.store import Store, private_files  # noqa: PLC0415
+    from usage_rating.files import private_files  # noqa: PLC0415
+    from usage_rating.store import Store  # noqa: PLC0415
     from usage_rating.views import rewrite_views  # noqa: PLC0415
 
     with private_files():
-        typer.echo(f"wrote {rewrite_views(output, list(Store(output).manifest().files))}")
+        typer.echo(f"wrote {rewrite_views(output, list(Store(output).chain.files))}")
+
+
+@app.command()
+def doctor(
+    output: OutputFolder,
+    input: Annotated[  # noqa: A002
+        Path | None, typer.Option(help="The input folder, to be read as well; files are rebuilt from it.")
+    ] = None,
+    *,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be; no run may be at work.")] = False,
+) -> None:
+    """Read everything that is kept and published once more, and say what is damaged or missing.
+
+    What must be there is told by the manifests of all runs. With --repair, links, manifests and views are made anew,
+    and lost Parquet files rebuilt by running the nights again from the input files; each is taken only with the hash
+    that it had. Exit code 2: something is left that is not as it should be.
+
+    \b
+    Example:
+      usage-rating doctor --output billing --input exports --repair
+    """
+    from usage_rating.doctor import examine, mend  # noqa: PLC0415
+    from usage_rating.progress import progress  # noqa: PLC0415
+
+    with progress() as announce:
+        found = mend(output, input, announce) if repair else examine(output, input)
+    left = [damage for damage in found if not damage.is_mended]
+    for damage in found:
+        typer.echo(str(damage))
+    if left:
+        raise BadInput([f"{output}: {len(left):,} of {len(found):,} found are not as they should be."])
+    typer.echo(f"{output}: all that the runs wrote is there as they wrote it.")
 
 
 @app.command()
@@ -159,7 +192,9 @@ def main() -> None:
     try:
         app()
     except BadInput as error:
-        print(f"{error}\nNothing was {'published' if 'run' in sys.argv[:2] else 'written'}.", file=sys.stderr)
+        print(error, file=sys.stderr)
+        if "doctor" not in sys.argv[:2]:
+            print(f"Nothing was {'published' if 'run' in sys.argv[:2] else 'written'}.", file=sys.stderr)
         sys.exit(2)
     except OutputHeld as error:
         print(error, file=sys.stderr)

@@ -11,7 +11,8 @@ import duckdb
 from iso4217 import Currency
 
 from usage_rating.errors import BadInput
-from usage_rating.store import Store, hash_of, private_files
+from usage_rating.files import hash_of, private_files
+from usage_rating.store import Store
 from usage_rating.tables import TABLES
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -33,8 +34,9 @@ def export_month(output: Path, month: str, to: Path, format: str) -> list[Path]:
     if format not in FORMATS:
         raise BadInput([f"--format {format}: not a format that is written. Choose {', '.join(FORMATS)}."])
     store = Store(output)
-    if not store.manifest().run_number:
+    if not store.chain.manifests:
         raise BadInput([f"{output}: holds no published night. Run `usage-rating run` first."])
+    store.refuse_damaged(("invoices", "invoice_lines"))
     with duckdb.connect() as engine:
         engine.execute("set timezone = 'UTC'")
         invoices, lines = (

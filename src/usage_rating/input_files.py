@@ -102,7 +102,9 @@ def _files_of(feed: Feed, folder: Path, faults: list[str]) -> Iterator[InputFile
             faults.append(f"{name}: a link to a folder is not followed. Put the files themselves here.")
         if path.is_dir() or any(part.startswith((".", "_")) for part in Path(name).parts):
             continue
-        if not path.is_file():
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            faults.append(f"{name!r}: a link out of the input folder is not followed. Put the file itself here.")
+        elif not path.is_file():
             faults.append(f"{name!r}: not a regular file. Put the export itself here.")
         elif not name.isprintable():
             faults.append(f"{name!r}: the name holds unprintable characters. Rename the file.")
@@ -111,6 +113,21 @@ def _files_of(feed: Feed, folder: Path, faults: list[str]) -> Iterator[InputFile
         else:
             stat = path.stat()
             yield InputFile(feed.name, name, path, stat.st_size, stat.st_mtime_ns)
+
+
+def refuse_if_changed(file: InputFile) -> None:
+    """What was hashed and what was read must be the same bytes.
+
+    :raises BadInput: the file grew, was written to or was taken away meanwhile
+    """
+    try:
+        stat = file.path.stat()
+    except FileNotFoundError:
+        stat = None
+    if stat is None or (stat.st_size, stat.st_mtime_ns) != (file.bytes, file.modified_ns):
+        raise BadInput(
+            [f"{file.name}: changed while it was read. Write exports under another name, and rename them when done."]
+        )
 
 
 def check(files: list[InputFile], *, allow_missing_final_newline: bool) -> list[CheckedFile]:

@@ -11,11 +11,12 @@ import duckdb
 from usage_rating import ingest
 from usage_rating.errors import BadInput
 from usage_rating.feeds import FEEDS
-from usage_rating.input_files import CheckedFile, check, files_in, not_read
+from usage_rating.input_files import CheckedFile, check, files_in, not_read, refuse_if_changed
+from usage_rating.manifests import Chain
 from usage_rating.rate_card_files import CardFile, read_rate_cards
 from usage_rating.report import FeedCount
 from usage_rating.settings import Settings
-from usage_rating.store import Manifest, Store
+from usage_rating.store import Store
 from usage_rating.tables import ISSUED_CYCLES, TABLES, Table
 
 KEPT = (*FEEDS, "rejected_rows", "issued_cycles")
@@ -42,7 +43,7 @@ def take_in(
     engine: duckdb.DuckDBPyConnection,
     settings: Settings,
     store: Store,
-    before: Manifest,
+    before: Chain,
     announce: Callable[[str], None],
 ) -> Intake:
     """Reads new files into typed rows and opens the rows kept from earlier nights.
@@ -53,11 +54,13 @@ def take_in(
     notes = [
         f"not read: {name} belongs to no feed" for name in (not_read(settings.input) if settings.input.is_dir() else [])
     ]
+    announce("checking what is kept")
+    store.refuse_damaged()
     announce("looking for new files")
     checked, cards = _checked(settings, before)
     files = _not_delivered_before(checked, before, notes)
     ingest.prepare(engine)
-    rows = _read_all(engine, files, before.run_number + 1, store, announce)
+    rows = _read_all(engine, files, before.last.run_number + 1, store, announce)
     _open_known_rows(engine, store)
     rejected = dict(engine.execute("select feed, count(*) from new_rejected_rows group by feed").fetchall())
     feeds = [
@@ -69,7 +72,7 @@ def take_in(
     return Intake(cards, files, repeats, feeds, notes)
 
 
-def _checked(settings: Settings, before: Manifest) -> tuple[list[CheckedFile], list[CardFile]]:
+def _checked(settings: Settings, before: Chain) -> tuple[list[CheckedFile], list[CardFile]]:
     """Checks files and cards both, so that one run shows every fault."""
     faults: list[str] = []
     files: list[CheckedFile] = []
@@ -89,7 +92,7 @@ def _checked(settings: Settings, before: Manifest) -> tuple[list[CheckedFile], l
     return files, cards
 
 
-def _not_delivered_before(files: list[CheckedFile], before: Manifest, notes: list[str]) -> list[CheckedFile]:
+def _not_delivered_before(files: list[CheckedFile], before: Chain, notes: list[str]) -> list[CheckedFile]:
     """Leaves out files whose bytes were taken in before, under whatever name."""
     known = {(record.feed, record.sha256): record.name for record in before.inputs}
     names = {record.name for record in before.inputs}
@@ -120,6 +123,7 @@ def _read_all(
         announce(f"reading {checked.file.name}")
         try:
             count = ingest.read_file(engine, checked, run_number, store.work)
+            refuse_if_changed(checked.file)
         except BadInput as error:
             faults += error.faults
         else:

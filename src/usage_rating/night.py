@@ -16,6 +16,7 @@ from usage_rating.engine import disk_faults_as_os_errors, open_engine
 from usage_rating.errors import BadInput
 from usage_rating.export import write_bills
 from usage_rating.intake import Intake, take_in
+from usage_rating.manifests import run_id
 from usage_rating.reference import load_calendar, load_policies, load_rate_cards
 from usage_rating.refusals import (
     refuse_changed_cards,
@@ -27,7 +28,7 @@ from usage_rating.report import Alert, FeedCount, InvoiceTotal, NightReport, Ref
 from usage_rating.reproduction import reproduce
 from usage_rating.settings import Settings
 from usage_rating.stages import run_stages, stages_from
-from usage_rating.store import Store, run_id
+from usage_rating.store import Store
 
 
 class Night:
@@ -62,8 +63,8 @@ class Night:
     def __enter__(self) -> Self:
         self._open.enter_context(self._store.read_only() if self._is_preview else self._store.hold())
         self._engine = self._open.enter_context(open_engine(self._settings, self._store.work))
-        self._before = self._store.manifest()
-        self._run_number = self._before.run_number + 1
+        self._before = self._store.chain
+        self._run_number = self._before.last.run_number + 1
         return self
 
     def __exit__(
@@ -94,7 +95,7 @@ class Night:
         """
         engine, settings = self._engine, self._settings
         load_rate_cards(engine, self._intake.cards)
-        refuse_changed_cards(engine, self._intake.cards, self._before.rate_cards)
+        refuse_changed_cards(engine, self._intake.cards, self._before.last.rate_cards)
         load_policies(engine, settings.row_policies)
         self._run_stages("accounts_judged", "credit_topups_judged")
         refuse_lost_starts(engine)
@@ -115,7 +116,7 @@ class Night:
         refuse_cycles_without_price(engine)
         self._run_stages("cart_statements", "line_differences")
         self._announce("reproducing what was issued")
-        reproduce(engine, self._intake.cards, settings, self._before, self._run_number)
+        reproduce(engine, self._intake.cards, settings, self._before.last, self._run_number)
         self._run_stages("corrections_due", "check_lines_add_up")
         refuse_too_many_rejected(engine, run_id(self._run_number), self._intake.rows, settings.max_rejected)
         return self._as_of
@@ -124,7 +125,7 @@ class Night:
         run_stages(self._engine, stages_from(first, last), self._announce)
 
     def _date_billed_up_to(self) -> date:
-        as_of, before = self._settings.as_of, self._before.as_of_date
+        as_of, before = self._settings.as_of, self._before.as_of
         if as_of is None:
             zones = [zone for (zone,) in self._rows("select distinct time_zone from subscription_starts")]
             as_of = last_date_over(self._now or datetime.now(UTC), zones)
@@ -167,7 +168,7 @@ class Night:
         """
         assert not self._is_preview, "a preview publishes nothing"
         self._announce("publishing")
-        if self._store.manifest().run_number == self._run_number:
+        if self._store.chain.last.run_number == self._run_number:
             return self._report(run_id(self._run_number))  # committed by an attempt that failed right after
         if not publication.has_changed(self._engine, self._intake):
             return self._report(None)

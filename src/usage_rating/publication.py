@@ -1,14 +1,17 @@
 """Writes a night: what is kept for the next one and what is published, then commits it."""
 
+from dataclasses import replace
 from datetime import date
 from functools import cache
 from pathlib import Path
 
 import duckdb
 
+from usage_rating.files import hash_of, hash_of_text
 from usage_rating.intake import KEPT, Intake
+from usage_rating.manifests import Chain, InputRecord, Manifest, run_id
 from usage_rating.sql_files import SQL_FOLDER
-from usage_rating.store import InputRecord, Manifest, Store, hash_of, hash_of_text, run_id
+from usage_rating.store import Store
 from usage_rating.tables import TABLES, Table
 
 
@@ -28,7 +31,7 @@ def _is_other_than_before(engine: duckdb.DuckDBPyConnection, table: str) -> bool
 def publish(
     engine: duckdb.DuckDBPyConnection,
     store: Store,
-    before: Manifest,
+    before: Chain,
     intake: Intake,
     policies: dict[str, str],
 ) -> Manifest:
@@ -38,7 +41,7 @@ def publish(
     :returns: the manifest of the committed night
     :raises OSError: the disk failed; the night does not count, and may be run again
     """
-    run_number = before.run_number + 1
+    run_number = before.last.run_number + 1
     ((as_of,),) = engine.table("run_parameters").project("as_of").fetchall()
     staged = store.stage()
     written = [_write_kept(engine, staged, name, run_number) for name in KEPT]
@@ -51,15 +54,15 @@ def publish(
     manifest = Manifest(
         run_number=run_number,
         as_of=as_of.isoformat(),
-        previous=before.sha256 if before.run_number else "",
-        inputs=(*before.inputs, *_records(intake, run_number)),
+        previous=before.last.sha256 if before.manifests else "",
+        inputs=tuple(_records(intake, run_number)),
         rate_cards={f"{file.card.rate_card} v{file.card.version}": file.sha256 for file in intake.cards},
-        files=before.files | _hashes(staged, written),
+        files=_hashes(staged, written),
         policies=policies,
     )
-    run_row = _run_row(engine, manifest, intake, as_of)
+    run_row = _run_row(engine, manifest, before, intake, as_of)
     written = [_write_table(staged, TABLES["runs"], run_row, run_number)]
-    manifest = Manifest(**vars(manifest) | {"files": manifest.files | _hashes(staged, written)})
+    manifest = replace(manifest, files=manifest.files | _hashes(staged, written))
     store.commit(staged, manifest)
     return manifest
 
@@ -120,9 +123,10 @@ def _records(intake: Intake, run_number: int) -> list[InputRecord]:
 
 
 def _run_row(
-    engine: duckdb.DuckDBPyConnection, manifest: Manifest, intake: Intake, as_of: date
+    engine: duckdb.DuckDBPyConnection, manifest: Manifest, before: Chain, intake: Intake, as_of: date
 ) -> duckdb.DuckDBPyRelation:
-    published = (f"{name} {sha256}" for name, sha256 in manifest.files.items() if not name.startswith("kept/"))
+    files = before.files | manifest.files
+    published = (f"{name} {sha256}" for name, sha256 in files.items() if not name.startswith("kept/"))
     row = {
         "run_id": manifest.run_id,
         "as_of": as_of,

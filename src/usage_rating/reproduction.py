@@ -3,11 +3,11 @@
 import duckdb
 
 from usage_rating.feeds import FEEDS
+from usage_rating.manifests import Manifest
 from usage_rating.rate_card_files import CardFile
 from usage_rating.reference import load_policies, load_rate_cards
 from usage_rating.settings import Settings
 from usage_rating.stages import Stage, all_stages, run_stages
-from usage_rating.store import Manifest
 
 OF_ONE_SUBSCRIPTION = ("subscriptions", "cart_events", "usage", "spending_limits")
 GIVEN = ("rows_touching", "invoices_touched")

@@ -1,8 +1,9 @@
 """The output folder: what is kept between nights and what is published, and the one moment at which a night counts.
 
-    DIR/nights/000007/          everything as of run 7: kept/, a folder a published table, manifest, billing.duckdb
+    DIR/nights/000007/          everything as of run 7: kept/, a folder a published table, manifests/, billing.duckdb
     DIR/current                 a link to the last of them; replacing it is the commit
     DIR/invoices, ...           links into current/
+    DIR/manifests/              the manifests once more, for `doctor`: without them nothing else can be judged
     DIR/.work/                  what a run writes before it counts; of no meaning to the next one
     DIR/.lock                   held by the run at work, and given back by the system if it dies
 
@@ -10,76 +11,26 @@ A night's folder shares the files it did not change with the night before (hard 
 night are not disturbed, and the whole of a night appears at once.
 """
 
-import hashlib
-import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from filelock import FileLock, Timeout
 
 from usage_rating.errors import BadInput, OutputHeld
+from usage_rating.files import FILE_MODE, hash_of, make_durable, private_files, sync
+from usage_rating.manifests import Chain, Manifest, read_chain
 from usage_rating.tables import TABLES
 from usage_rating.views import write_views
 
 NIGHTS_KEPT = 7
+ADVICE = "`usage-rating doctor` says what it means and what can be rebuilt; else restore it from a backup."
 UNUSABLE = ("*", "?", "[", "\\")
-FOLDER_MODE = 0o750
-FILE_MODE = 0o640
-
-
-@dataclass(frozen=True)
-class InputRecord:
-    """An input file that was taken in, so that it is known again."""
-
-    feed: str
-    name: str
-    bytes: int
-    modified_ns: int
-    sha256: str
-    run_number: int
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a night consists of, by hash, and the night it follows."""
-
-    run_number: int = 0
-    as_of: str = ""
-    previous: str = ""
-    inputs: tuple[InputRecord, ...] = ()
-    rate_cards: dict[str, str] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
-    policies: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def run_id(self) -> str:
-        """The run's name in the published tables."""
-        return run_id(self.run_number)
-
-    @property
-    def as_of_date(self) -> date | None:
-        """The date billed up to; None before the first night."""
-        return date.fromisoformat(self.as_of) if self.as_of else None
-
-    @property
-    def sha256(self) -> str:
-        """The hash of the manifest's file, by which the next night names it."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
-
-    def to_json(self) -> str:
-        """The manifest's text; the same night always has the same."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
-
-
-def run_id(run_number: int) -> str:
-    """Numbers as text that sorts: the seventh run is 000007."""
-    return f"{run_number:06d}"
 
 
 class Store:
@@ -98,7 +49,7 @@ class Store:
         :raises OutputHeld: another run is at work
         :raises BadInput: the folder cannot be used
         """
-        with private_files(), self._locked():
+        with private_files(), self.locked():
             self._clear()
             yield
             self._clear()
@@ -112,7 +63,12 @@ class Store:
             yield
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
+        """Keeps other runs out, and touches nothing.
+
+        :raises OutputHeld: another run is at work
+        :raises BadInput: the folder cannot be used
+        """
         if any(character in str(self.output.absolute()) for character in UNUSABLE):
             raise BadInput(
                 [f"{self.output}: the engine takes {' '.join(UNUSABLE)} in a path for a pattern. Rename it."]
@@ -128,6 +84,7 @@ class Store:
         except Timeout:
             who = holder.read_text(encoding="utf-8") if holder.exists() else "an unknown process"
             raise OutputHeld(f"{self.output}: held by {who}. Wait for it to end, then run again.") from None
+        self.__dict__.pop("chain", None)  # another run may have committed one since it was read
         try:
             since = datetime.now(UTC).isoformat(timespec="seconds")
             holder.write_text(f"process {os.getpid()} since {since}", encoding="utf-8")
@@ -137,27 +94,25 @@ class Store:
             lock.release()
 
     def _clear(self) -> None:
-        committed = self.manifest().run_number
+        committed = self.chain.last.run_number
         for night in self.nights.glob("[0-9]*"):
             if int(night.name) > committed or int(night.name) <= committed - NIGHTS_KEPT:
                 shutil.rmtree(night)
-        shutil.rmtree(self.work, ignore_errors=True)
+        for left in (self.work, *self.output.glob(".doctor-*")):
+            shutil.rmtree(left, ignore_errors=True)
         self.work.mkdir()
 
-    def manifest(self) -> Manifest:
-        """The last committed night's manifest, or an empty one before the first.
+    @cached_property
+    def chain(self) -> Chain:
+        """What the runs up to the last committed one say they left; read once, and known anew after a commit.
 
-        :raises BadInput: there was a night, and its manifest is gone
+        :raises BadInput: a manifest is damaged or missing, or there was a night and the link to it is gone
         """
-        path = self.current / "manifest.json"
-        if not path.exists():
+        night = self.current.resolve()
+        if not night.is_dir():
             self._refuse_lost_nights()
-            return Manifest()
-        try:
-            said = json.loads(path.read_text(encoding="utf-8"))
-            return Manifest(**said | {"inputs": tuple(InputRecord(**record) for record in said["inputs"])})
-        except (ValueError, TypeError, KeyError):
-            raise BadInput([f"{path}: is damaged. Restore the output folder from a backup."]) from None
+            return Chain()
+        return read_chain(night)
 
     def _refuse_lost_nights(self) -> None:
         """Without a link to the last night its history would be billed anew: only a first commit cut short has none."""
@@ -172,89 +127,61 @@ class Store:
             )
 
     def files(self, folder: str) -> list[Path]:
-        """The last night's files in one of its folders, found unchanged since they were written.
+        """The last night's files in one of its folders."""
+        night = self.current.resolve()
+        return [night / name for name in sorted(self.chain.files) if Path(name).parent == Path(folder)]
 
-        :raises BadInput: one is missing or damaged
+    def refuse_damaged(self, folders: Container[str] | None = None) -> None:
+        """Nothing is built on a file that is not as it was written.
+
+        :param folders: those of the night that are needed; None: all
+        :raises BadInput: naming each file that is missing or damaged
         """
-        found, faults = [], []
-        for name, sha256 in sorted(self.manifest().files.items()):
-            if Path(name).parent != Path(folder):
+        night, faults = self.current.resolve(), []
+        for name, sha256 in sorted(self.chain.files.items()):
+            path = night / name
+            if folders is not None and Path(name).parent.as_posix() not in folders:
                 continue
-            path = self.current.resolve() / name
             if not path.exists():
-                faults.append(f"{path}: is missing. Restore the output folder from a backup.")
+                faults.append(f"{path}: is missing. {ADVICE}")
             elif hash_of(path) != sha256:
-                faults.append(f"{path}: is not as it was written. Restore the output folder from a backup.")
-            found.append(path)
+                faults.append(f"{path}: is not as it was written. {ADVICE}")
         if faults:
             raise BadInput(faults)
-        return found
 
     def stage(self) -> Path:
         """Begins a night: a folder with the last night's files, which do not count until `commit`."""
         staged = self.work / "night"
         shutil.rmtree(staged, ignore_errors=True)
-        for folder in ("kept", *TABLES):
+        for folder in ("kept", "manifests", *TABLES):
             (staged / folder).mkdir(parents=True)
-        before = self.manifest()
-        for name in before.files:
+        for name in (*self.chain.files, *(manifest.name for manifest in self.chain.manifests)):
             (staged / name).parent.mkdir(parents=True, exist_ok=True)
             (staged / name).hardlink_to(self.current / name)
         return staged
 
     def commit(self, staged: Path, manifest: Manifest) -> None:
         """Makes the staged folder the current night. Replacing one link is the moment from which it counts."""
-        (staged / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
+        (staged / manifest.name).write_text(manifest.to_json(), encoding="utf-8")
+        chain = Chain((*self.chain.manifests, manifest))
+        spare = self.output / manifest.name
+        spare.parent.mkdir(exist_ok=True)
+        spare.write_text(manifest.to_json(), encoding="utf-8")
+        sync(spare)
+        sync(spare.parent)
         night = self.nights / manifest.run_id
         upcoming = self.work / "current"
         upcoming.unlink(missing_ok=True)
         upcoming.symlink_to(Path("nights") / manifest.run_id)
         shutil.rmtree(night, ignore_errors=True)
         staged.rename(night)
-        write_views(night.resolve(), night / "billing.duckdb", list(manifest.files))
-        _make_durable(night)
-        _sync(self.nights)
+        write_views(night.resolve(), night / "billing.duckdb", list(chain.files))
+        make_durable(night)
+        sync(self.nights)
         for table in (*TABLES, "billing.duckdb"):
             link = self.output / table
             if not link.is_symlink():
                 link.symlink_to(Path("current") / table)
         upcoming.replace(self.current)
-        _sync(self.output)
-
-
-@contextmanager
-def private_files() -> Iterator[None]:
-    """What is written meanwhile, also by the engine, is for owner and group only."""
-    before = os.umask(0o777 & ~FOLDER_MODE)
-    try:
-        yield
-    finally:
-        os.umask(before)
-
-
-def hash_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def hash_of_text(*parts: str) -> str:
-    """The SHA-256 of several texts, each kept apart from the next."""
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _make_durable(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file() and path.stat().st_nlink == 1:
-            path.chmod(FILE_MODE)
-        if path.is_dir() or path.stat().st_nlink == 1:
-            _sync(path)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync(self.output)
+        self.chain = chain

@@ -5,13 +5,15 @@ from pathlib import Path
 import duckdb
 
 from usage_rating.errors import BadInput
+from usage_rating.files import hash_of
 from usage_rating.tables import TABLES
 
 
 def write_views(night: Path, target: Path, names: list[str]) -> None:
     """Writes a database of views over the Parquet files of `night`.
 
-    The views name absolute paths (the engine takes no others), so after a move they are written anew.
+    Beside it stands its hash, by which damage is told. The views name absolute paths (the engine takes no others),
+    so after a move they are written anew.
 
     :param night: where the files will be when somebody opens the database
     :param target: the database file, not existing yet
@@ -23,6 +25,7 @@ def write_views(night: Path, target: Path, names: list[str]) -> None:
             columns = ", ".join(TABLES[table].columns)
             listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
             database.execute(f"create view {table} as select {columns} from read_parquet([{listed}])")
+    target.with_suffix(".sha256").write_text(hash_of(target), encoding="utf-8")
 
 
 def rewrite_views(output: Path, names: list[str]) -> Path:
@@ -33,9 +36,14 @@ def rewrite_views(output: Path, names: list[str]) -> Path:
     """
     if not names:
         raise BadInput([f"{output}: holds no published night. Run `usage-rating run` first."])
-    night = (output / "current").resolve()
-    aside = night / "billing.duckdb.new"
+    rewrite_views_of((output / "current").resolve(), names)
+    return output / "billing.duckdb"
+
+
+def rewrite_views_of(night: Path, names: list[str]) -> None:
+    """The same of one night's folder, under the path it has now."""
+    aside = night / ".billing.duckdb"
     aside.unlink(missing_ok=True)
     write_views(night, aside, names)
     aside.replace(night / "billing.duckdb")
-    return output / "billing.duckdb"
+    aside.with_suffix(".sha256").replace(night / "billing.sha256")

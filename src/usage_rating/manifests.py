@@ -1,0 +1,141 @@
+"""The manifests: for each run that counted one small file that says what it took in and what it wrote, by hash.
+
+Each names the hash of the one before, and holds its own, so that a changed, lost or exchanged one is seen. Together
+they tell what an output folder must hold; a run adds one and changes none.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from usage_rating.errors import BadInput
+
+FOLDER = "manifests"
+
+
+@dataclass(frozen=True)
+class InputRecord:
+    """An input file that was taken in, so that it is known again."""
+
+    feed: str
+    name: str
+    bytes: int
+    modified_ns: int
+    sha256: str
+    run_number: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one run took in and wrote: files by name and hash, also those it wrote anew."""
+
+    run_number: int = 0
+    as_of: str = ""
+    previous: str = ""
+    inputs: tuple[InputRecord, ...] = ()
+    rate_cards: dict[str, str] = field(default_factory=dict)
+    policies: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        """The run's name in the published tables."""
+        return run_id(self.run_number)
+
+    @property
+    def name(self) -> str:
+        """Where it lies in a night's folder."""
+        return f"{FOLDER}/{self.run_id}.json"
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of what it says, by which the next one names it."""
+        return hashlib.sha256(_text(asdict(self)).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """The manifest's file; the same run always has the same."""
+        return _text(asdict(self) | {"sha256": self.sha256})
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The manifests from the first run to the last."""
+
+    manifests: tuple[Manifest, ...] = ()
+
+    @property
+    def last(self) -> Manifest:
+        """The last run's, or an empty one before the first."""
+        return self.manifests[-1] if self.manifests else Manifest()
+
+    @property
+    def as_of(self) -> date | None:
+        """The date billed up to; None before the first run."""
+        return date.fromisoformat(self.last.as_of) if self.manifests else None
+
+    @cached_property
+    def inputs(self) -> tuple[InputRecord, ...]:
+        """Every input file ever taken in."""
+        return tuple(record for manifest in self.manifests for record in manifest.inputs)
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """Every file of the last night, by name, with the hash it was last written with."""
+        return {name: sha256 for manifest in self.manifests for name, sha256 in manifest.files.items()}
+
+    def until(self, run_number: int) -> "Chain":
+        """The chain as it was after a run."""
+        return Chain(self.manifests[:run_number])
+
+
+def run_id(run_number: int) -> str:
+    """Numbers as text that sorts: the seventh run is 000007."""
+    return f"{run_number:06d}"
+
+
+def read_chain(night: Path) -> Chain:
+    """Reads a night's manifests and holds each against the next.
+
+    :raises BadInput: naming each that is damaged or missing
+    """
+    paths = sorted((night / FOLDER).glob("*.json"))
+    manifests = [(path, read_manifest(path)) for path in paths]
+    faults = [f"{path}: is damaged." for path, manifest in manifests if manifest is None]
+    whole = [(path, manifest) for path, manifest in manifests if manifest is not None]
+    if not faults:
+        faults += list(_breaks(whole, night))
+    if faults:
+        raise BadInput(f"{fault} `usage-rating doctor` says what it means and what can be rebuilt." for fault in faults)
+    return Chain(tuple(manifest for _, manifest in whole))
+
+
+def _breaks(manifests: list[tuple[Path, Manifest]], night: Path) -> Iterator[str]:
+    numbers = [manifest.run_number for _, manifest in manifests]
+    for number in range(1, int(night.name) + 1):
+        if number not in numbers:
+            yield f"{night / FOLDER / run_id(number)}.json: is missing."
+    for (path, manifest), (_, following) in pairwise(manifests):
+        if following.run_number == manifest.run_number + 1 and following.previous != manifest.sha256:
+            yield f"{path}: is not the one that the next run followed."
+
+
+def read_manifest(path: Path) -> Manifest | None:
+    """One manifest; None where the file is not, to the byte, what a run wrote."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        said: dict[str, Any] = json.loads(text)
+        del said["sha256"]
+        manifest = Manifest(**said | {"inputs": tuple(InputRecord(**record) for record in said["inputs"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return manifest if (text, path.stem) == (manifest.to_json(), manifest.run_id) else None
+
+
+def _text(said: dict[str, Any]) -> str:
+    return json.dumps(said, indent=1, sort_keys=True) + "\n"

@@ -1,10 +1,10 @@
 -- 17_snapshots: each snapshot with its size, and whether it is held as incomplete.
 --
--- in:    cart_snapshot_rows, policies
+-- in:    cart_snapshot_rows, known_approvals, policies
 -- out:   snapshot_at | active_carts, is_incomplete
 -- grain: one row per instant of which a snapshot is known
 -- why:   a listing cut short by a failed export would switch off every cart it lacks. Its size counts all rows that
---        could be read, also those of unknown subscriptions: it is the export that is judged, not the customers.
+--        could be read, also those of unknown subscriptions: it is the export that is judged, not the customers. One that is approved counts as it is.
 with sizes as (
     select
         snapshot_at,
@@ -19,14 +19,21 @@ in_order as (
         *,
         lag(active_carts) over (order by snapshot_at) as active_carts_before
     from sizes
+),
+
+approved as (
+    select distinct subject
+    from known_approvals
 )
 
 select
     in_order.snapshot_at,
     in_order.active_carts,
     coalesce(
-        in_order.active_carts < policies.min_snapshot_share * in_order.active_carts_before,
+        in_order.active_carts < policies.min_snapshot_share * in_order.active_carts_before
+        and approved.subject is null,
         false
     ) as is_incomplete
 from in_order
 cross join policies
+left join approved on cast(in_order.snapshot_at as varchar) = approved.subject

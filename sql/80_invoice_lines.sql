@@ -1,6 +1,6 @@
 -- 80_invoice_lines: the lines of the invoices issued now.
 --
--- in:    rated_lines, line_differences, corrections_due, invoices_due, invoices_touched, rows_touching, charges
+-- in:    rated_lines, line_differences, invoices_decided, invoices_touched, rows_touching, charges
 -- out:   invoice_id, line_number | the columns of the published table
 -- grain: one row per line; of a correction one row per line that differs
 -- why:   a correction's evidence names the rows that made the difference: of the feeds that the line's kind hangs on,
@@ -24,21 +24,22 @@ with of_invoices as (
         lines.charge_number,
         lines.stands_for
     from rated_lines as lines
-    inner join invoices_due as invoices on lines.invoice_id = invoices.invoice_id and not invoices.is_issued
+    inner join invoices_decided as decided
+        on lines.invoice_id = decided.invoice_id and decided.kind <> 'correction' and decided.reason is null
 ),
 
 differences as (
     select
         differing.*,
-        corrections.correction_id,
+        decided.issued_as,
         touched.subscription_id,
         touched.starts_at,
         touched.ends_at,
         charges.meter,
         charges.minimum_meter
     from line_differences as differing
-    inner join corrections_due as corrections
-        on differing.invoice_id = corrections.invoice_id and corrections.reason is null
+    inner join invoices_decided as decided
+        on differing.invoice_id = decided.invoice_id and decided.reason is null
     inner join invoices_touched as touched on differing.invoice_id = touched.invoice_id
     left join charges
         on
@@ -50,7 +51,7 @@ differences as (
 
 reasons as (
     select
-        differences.correction_id,
+        differences.issued_as,
         differences.kind,
         differences.charge,
         differences.plan,
@@ -60,7 +61,7 @@ reasons as (
         rows_touching.row_number,
         row_number() over (
             partition by
-                differences.correction_id, differences.kind, differences.charge, differences.plan, differences.fee_from
+                differences.issued_as, differences.kind, differences.charge, differences.plan, differences.fee_from
             order by
                 rows_touching.feed, rows_touching.instant, rows_touching.run_number, rows_touching.file,
                 rows_touching.row_number
@@ -90,7 +91,7 @@ reasons as (
 
 made_by as (
     select
-        correction_id,
+        issued_as,
         kind,
         charge,
         plan,
@@ -100,7 +101,7 @@ made_by as (
             case when place <= 20 then file || ':' || cast(row_number as varchar) end, '; ' order by place
         ) as first_rows
     from reasons
-    group by correction_id, kind, charge, plan, fee_from
+    group by issued_as, kind, charge, plan, fee_from
 ),
 
 snapshots as (
@@ -114,7 +115,7 @@ snapshots as (
 
 of_corrections as (
     select
-        differences.correction_id as invoice_id,
+        differences.issued_as as invoice_id,
         differences.kind,
         differences.charge,
         differences.plan,
@@ -147,7 +148,7 @@ of_corrections as (
     from differences
     left join made_by
         on
-            differences.correction_id = made_by.correction_id
+            differences.issued_as = made_by.issued_as
             and differences.kind = made_by.kind
             and differences.charge = made_by.charge
             and differences.plan = made_by.plan

@@ -1,33 +1,34 @@
 -- 81_invoices: the invoices issued now.
 --
--- in:    invoices_due, corrections_due, invoices_before, rate_card_versions, invoice_lines, issued_numbers,
---        run_parameters
+-- in:    invoices_due, invoices_decided, invoices_before, rate_card_versions, issued_numbers, run_parameters
 -- out:   invoice_id | the columns of the published table
 -- grain: one row per invoice, also of 0
 -- why:   numbers go on without a gap from the last one of the rate card. A correction goes to whoever paid what it
 --        corrects, and is dated the day it is issued.
 with issued_now as (
     select
-        invoice_id,
-        kind,
+        due.invoice_id,
+        due.kind,
         cast(null as varchar) as corrects_invoice_id,
-        account_id,
-        bill_to_account_id,
-        subscription_id,
-        rate_card,
-        rate_card_version,
-        currency,
-        cycle_start,
-        cycle_end,
-        issue_date,
-        due_date
-    from invoices_due
-    where not is_issued
+        due.account_id,
+        due.bill_to_account_id,
+        due.subscription_id,
+        due.rate_card,
+        due.rate_card_version,
+        due.currency,
+        due.cycle_start,
+        due.cycle_end,
+        due.issue_date,
+        due.due_date,
+        decided.total
+    from invoices_due as due
+    inner join invoices_decided as decided
+        on due.invoice_id = decided.invoice_id and decided.kind <> 'correction' and decided.reason is null
     union all
     select
-        corrections.correction_id as invoice_id,
+        decided.issued_as as invoice_id,
         'correction' as kind,
-        corrections.invoice_id as corrects_invoice_id,
+        decided.invoice_id as corrects_invoice_id,
         before.account_id,
         before.bill_to_account_id,
         before.subscription_id,
@@ -37,21 +38,14 @@ with issued_now as (
         before.cycle_start,
         before.cycle_end,
         run_parameters.as_of as issue_date,
-        run_parameters.as_of + versions.payment_days as due_date
-    from corrections_due as corrections
-    inner join invoices_before as before on corrections.invoice_id = before.invoice_id
+        run_parameters.as_of + versions.payment_days as due_date,
+        decided.total
+    from invoices_decided as decided
+    inner join invoices_before as before on decided.invoice_id = before.invoice_id
     inner join rate_card_versions as versions
         on before.rate_card = versions.rate_card and before.rate_card_version = versions.rate_card_version
     cross join run_parameters
-    where corrections.reason is null
-),
-
-totals as (
-    select
-        invoice_id,
-        sum(amount) as total
-    from invoice_lines
-    group by invoice_id
+    where decided.kind = 'correction' and decided.reason is null
 )
 
 select
@@ -73,8 +67,7 @@ select
     due.issue_date,
     run_parameters.as_of as issued_as_of,
     due.due_date,
-    cast(coalesce(totals.total, 0) as decimal(20, 4)) as total
+    due.total
 from issued_now as due
-left join totals on due.invoice_id = totals.invoice_id
 left join issued_numbers on due.rate_card = issued_numbers.rate_card
 cross join run_parameters

@@ -1,6 +1,6 @@
 -- 82_usage_history: what each counted charge came to, cycle by cycle: the page a customer checks a bill against.
 --
--- in:    charge_amounts, limit_lines, rounded_figures, invoices_due, corrections_due
+-- in:    charge_amounts, limit_lines, rounded_figures, invoices_decided
 -- out:   subscription_id, cycle_start, plan, charge | the columns of the published table
 -- grain: one row per invoiced cycle and counted charge of its plan at the end, also where nothing was used; of other
 --        plans what they counted. Those of a corrected cycle take the place of what was there
@@ -31,12 +31,9 @@ with clipped as (
 written as (
     select clipped.*
     from clipped
-    inner join invoices_due as invoices on clipped.invoice_id = invoices.invoice_id
-    left join corrections_due as corrections
-        on clipped.invoice_id = corrections.invoice_id and corrections.reason is null
-    where
-        (clipped.quantity > 0 or clipped.is_plan_at_end)
-        and (not invoices.is_issued or corrections.invoice_id is not null)
+    inner join invoices_decided as decided
+        on clipped.invoice_id = decided.invoice_id and decided.reason is null
+    where clipped.quantity > 0 or clipped.is_plan_at_end
 )
 
 select

@@ -1,38 +1,33 @@
 -- 89_held_invoices: the invoices that are worked out and not issued, as found now, with the run that found it so.
 --
--- in:    corrections_due, line_differences, invoices_before, held_invoices_before, run_parameters
+-- in:    invoices_decided, invoices_due, held_invoices_before, run_parameters
 -- out:   invoice_id | the columns of the published table
 -- grain: one row per held invoice; a correction is held under the id of the invoice it would correct
-with totals as (
-    select
-        invoice_id,
-        sum(amount) as total
-    from line_differences
-    group by invoice_id
-)
-
+-- why:   held since is the first run that did not issue it, for whatever reason: up to then it agreed with its rows.
 select
     coalesce(held.run_id, run_parameters.run_id) as run_id,
     coalesce(held.held_since, run_parameters.as_of) as held_since,
-    corrections.invoice_id,
-    'correction' as kind,
-    before.account_id,
-    before.subscription_id,
-    before.rate_card,
-    before.currency,
-    before.cycle_start,
-    cast(totals.total as decimal(20, 4)) as total,
-    corrections.reason,
-    case corrections.reason
+    decided.invoice_id,
+    decided.kind,
+    invoices.account_id,
+    invoices.subscription_id,
+    invoices.rate_card,
+    invoices.currency,
+    invoices.cycle_start,
+    decided.total,
+    decided.reason,
+    case decided.reason
         when 'not_reproducible'
-            then 'without what is new this invoice does not come out as it was issued: the code has changed since'
+            then
+                'without what is new this invoice does not come out as it was issued: the code has changed since; '
+                || 'approve it to bill the difference all the same'
         when 'without_price'
             then 'a plan that its rate card version lacks was in force in its cycle; void or revise that row'
+        when 'max_change'
+            then 'its total is above --max-change times the account''s last ones; approve it if it is right'
     end as detail
-from corrections_due as corrections
-inner join totals on corrections.invoice_id = totals.invoice_id
-inner join invoices_before as before on corrections.invoice_id = before.invoice_id
+from invoices_decided as decided
+inner join invoices_due as invoices on decided.invoice_id = invoices.invoice_id
 cross join run_parameters
-left join held_invoices_before as held
-    on corrections.invoice_id = held.invoice_id and held.kind = 'correction' and corrections.reason = held.reason
-where corrections.reason is not null
+left join held_invoices_before as held on decided.invoice_id = held.invoice_id and decided.kind = held.kind
+where decided.reason is not null

@@ -1,7 +1,8 @@
--- 91_check_one_invoice_a_cycle: active cycles that are due and have not exactly one invoice. No row may come out.
+-- 91_check_one_invoice_a_cycle: active cycles that are due and have not exactly one invoice, issued or held. No row may
+--        come out.
 --
 -- in:    active_segments, billing_cycles, subscription_starts, rate_card_versions, issued_cycles, invoices,
---        run_parameters
+--        held_invoices, run_parameters
 -- out:   subscription_id, cycle_start | invoices
 -- grain: one row per fault
 with owed as (
@@ -29,6 +30,12 @@ issued as (
         subscription_id,
         cycle_start
     from issued_cycles
+    where kind = 'cycle'
+    union all
+    select
+        subscription_id,
+        cycle_start
+    from held_invoices
     where kind = 'cycle'
 )
 

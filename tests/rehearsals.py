@@ -61,7 +61,8 @@ STOPS, CYCLES = "cycles_without_price", "cycles_rated"
 # A published table as it stands after the night, with what pages show beside its own columns.
 AFTER = {name: f"from issued_{name} union all by name from {name}" for name in ADDED_TO} | {
     "usage_history": "from issued_usage_history anti join ("
-    "from corrections_due join invoices_touched using (invoice_id) where reason is null and kind = 'cycle'"
+    "select t.* from invoices_decided d join invoices_touched t using (invoice_id) "
+    "where d.reason is null and t.kind = 'cycle'"
     ") using (subscription_id, cycle_start) union all by name from usage_history"
 }
 SHOWN = AFTER | {

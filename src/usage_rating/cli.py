@@ -41,6 +41,10 @@ def run(
         typer.Option(help="Hold a snapshot with fewer active carts than this share of the one before.  [0.5]"),
     ] = None,
     *,
+    max_change: Annotated[
+        str | None,
+        typer.Option(help="Hold a bill above this many times the account's last ones, until it is approved."),
+    ] = None,
     allow_missing_final_newline: Annotated[
         bool | None,
         typer.Option("--allow-missing-final-newline", help="Trust CSV files whose last line has no end."),
@@ -73,6 +77,7 @@ def run(
         "as_of": as_of.date() if as_of else None,
         "max_rejected": _decimal("--max-rejected", max_rejected),
         "min_snapshot_share": _decimal("--min-snapshot-share", min_snapshot_share),
+        "max_change": _decimal("--max-change", max_change),
         "allow_missing_final_newline": allow_missing_final_newline,
         "memory_limit": memory_limit,
         "threads": threads,
@@ -129,6 +134,34 @@ def views(output: OutputFolder) -> None:
 
     with private_files():
         typer.echo(f"wrote {rewrite_views(output, list(Store(output).chain.files))}")
+
+
+@app.command()
+def approve(
+    output: OutputFolder,
+    subjects: Annotated[
+        list[str] | None, typer.Argument(help="Invoice ids, and instants of snapshots.  [list what is held]")
+    ] = None,
+) -> None:
+    """Let pass what a bound holds: an invoice for the total it is held with, or a snapshot. Lists them without any.
+
+    An approval is a file below OUTPUT/approvals, and an input of the next run like any other.
+
+    \b
+    Example:
+      usage-rating approve --output billing in_0242603ee5b826d436f0773fe471767f '2024-03-13 02:00Z'
+    """
+    from usage_rating.approvals import approve as write_approval  # noqa: PLC0415
+    from usage_rating.approvals import held  # noqa: PLC0415
+
+    if subjects:
+        typer.echo(f"wrote {write_approval(output, subjects)}: it counts from the next run on.")
+        return
+    waiting = held(output)
+    for each in waiting:
+        typer.echo(f"{each.subject}: {each.says}")
+    if not waiting:
+        typer.echo("Nothing waits for approval.")
 
 
 @app.command()

@@ -11,10 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from usage_rating.approvals import FEED as APPROVALS
 from usage_rating.errors import BadInput
 from usage_rating.files import hash_of, private_files, sync
 from usage_rating.manifests import FOLDER as MANIFESTS
-from usage_rating.manifests import Chain, Manifest, read_manifest
+from usage_rating.manifests import Chain, InputRecord, Manifest, read_manifest
 from usage_rating.night import run_night
 from usage_rating.settings import Settings
 from usage_rating.store import Store
@@ -53,6 +54,7 @@ def examine(output: Path, input_folder: Path | None) -> list[Damage]:
         found += examination.of_night(night)
     if input_folder:
         found += inputs_damaged(examination.chain, input_folder)
+    found += inputs_damaged(examination.chain, output, is_approval=True)
     return found
 
 
@@ -153,11 +155,11 @@ def meaning_of(name: str) -> str:
     return f"It holds what run {of_run} published in {folder}: readers see wrong or no rows, and no run can begin."
 
 
-def inputs_damaged(chain: Chain, input_folder: Path) -> Iterator[Damage]:
-    """Input files that are not there any more as they were taken in."""
-    newest = {record.name: record for record in chain.inputs}
+def inputs_damaged(chain: Chain, folder: Path, *, is_approval: bool = False) -> Iterator[Damage]:
+    """Input files that are not there any more as they were taken in: exports, or approvals."""
+    newest = {record.name: record for record in chain.inputs if (record.feed == APPROVALS) == is_approval}
     for name, record in sorted(newest.items()):
-        path = input_folder / name
+        path = folder / name
         means = f"Run {record.run_number} took it in; what it said is kept, and could not be rebuilt from here."
         if not path.is_file():
             yield Damage(path, MISSING, means)
@@ -250,7 +252,7 @@ def _rebuild(
     announce: Callable[[str], None],
 ) -> None:
     """Runs the nights again, one by one, and takes each lost file as it comes out."""
-    sources = _sources(input_folder)
+    sources = _sources(input_folder) | _sources(output, APPROVALS)
     with TemporaryDirectory(dir=output, prefix=".doctor-") as folder:
         scratch = Path(folder)
         for manifest in chain.manifests:
@@ -278,16 +280,16 @@ def _run_again(manifest: Manifest, scratch: Path) -> bool:
         return False
 
 
-def _sources(input_folder: Path) -> dict[tuple[str, str], Path]:
-    """The input files there are, by name and by hash: one may have been renamed since."""
-    files = [path for path in sorted(input_folder.rglob("*")) if path.is_file()]
-    return {(path.relative_to(input_folder).as_posix().split("/")[0], hash_of(path)): path for path in files}
+def _sources(folder: Path, below: str = "") -> dict[tuple[str, str], Path]:
+    """The input files there are, by feed and hash: one may have been renamed since."""
+    files = [path for path in sorted((folder / below).rglob("*")) if path.is_file()]
+    return {(path.relative_to(folder).parts[0], hash_of(path)): path for path in files}
 
 
 def _lay_out(manifest: Manifest, folder: Path, sources: dict[tuple[str, str], Path]) -> bool:
     """Makes an input folder as a run found it; False where an input file or a rate card is not to be had any more."""
     shutil.rmtree(folder / "rate_cards", ignore_errors=True)
-    needed = {folder / record.name: (record.feed, record.sha256) for record in manifest.inputs}
+    needed = {_place(folder, record): (record.feed, record.sha256) for record in manifest.inputs}
     for number, sha256 in enumerate(sorted(manifest.rate_cards.values())):
         needed[folder / "rate_cards" / f"{number}.yaml"] = ("rate_cards", sha256)
     if not sources.keys() >= set(needed.values()):
@@ -295,6 +297,11 @@ def _lay_out(manifest: Manifest, folder: Path, sources: dict[tuple[str, str], Pa
     for path, source in needed.items():
         _link(path, sources[source])
     return True
+
+
+def _place(folder: Path, record: InputRecord) -> Path:
+    """Approvals are an output folder's own."""
+    return (folder.with_name("output") if record.feed == APPROVALS else folder) / record.name
 
 
 def _link(path: Path, source: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import duckdb
 
 from usage_rating import ingest
+from usage_rating.approvals import open_approvals
 from usage_rating.errors import BadInput
 from usage_rating.feeds import FEEDS
 from usage_rating.input_files import CheckedFile, check, files_in, not_read, refuse_if_changed
@@ -19,19 +20,21 @@ from usage_rating.settings import Settings
 from usage_rating.store import Store
 from usage_rating.tables import ISSUED_CYCLES, TABLES, Table
 
-KEPT = (*FEEDS, "rejected_rows", "issued_cycles")
+KEPT = (*FEEDS, "rejected_rows", "issued_cycles", "approvals")
 PUBLISHED_BEFORE = ("rejected_rows", "held_invoices", "invoices", "invoice_lines", "alerts", "credit_ledger")
 
 
 @dataclass(frozen=True)
 class Intake:
-    """What a night took in; `repeats` are files whose bytes were known already."""
+    """What a night took in; `repeats` are files whose bytes were known, `rows_of` says how many rows others hold."""
 
     cards: list[CardFile]
     files: list[CheckedFile]
     repeats: list[CheckedFile]
     feeds: list[FeedCount]
     notes: list[str]
+    approvals: list[CheckedFile]
+    rows_of: dict[str, int]
 
     @property
     def rows(self) -> int:
@@ -60,16 +63,19 @@ def take_in(
     checked, cards = _checked(settings, before)
     files = _not_delivered_before(checked, before, notes)
     ingest.prepare(engine)
-    rows = _read_all(engine, files, before.last.run_number + 1, store, announce)
+    rows_of = _read_all(engine, files, before.last.run_number + 1, store, announce)
+    approvals = open_approvals(engine, store.output, before, announce)
     _open_known_rows(engine, store)
+    _list_files_read(engine, before, files, rows_of)
     rejected = dict(engine.execute("select feed, count(*) from new_rejected_rows group by feed").fetchall())
+    names = {feed: [checked.file.name for checked in files if checked.file.feed == feed] for feed in FEEDS}
     feeds = [
-        FeedCount(feed, sum(c.file.feed == feed for c in files), rows[feed], rejected.get(feed, 0))
-        for feed in FEEDS
-        if feed in rows
+        FeedCount(feed, len(own), sum(rows_of[name] for name in own), rejected.get(feed, 0))
+        for feed, own in names.items()
+        if own
     ]
     repeats = [file for file in checked if file not in files]
-    return Intake(cards, files, repeats, feeds, notes)
+    return Intake(cards, files, repeats, feeds, notes, approvals, rows_of)
 
 
 def _checked(settings: Settings, before: Chain) -> tuple[list[CheckedFile], list[CardFile]]:
@@ -122,15 +128,27 @@ def _read_all(
     for checked in files:
         announce(f"reading {checked.file.name}")
         try:
-            count = ingest.read_file(engine, checked, run_number, store.work)
+            rows[checked.file.name] = ingest.read_file(engine, checked, run_number, store.work)
             refuse_if_changed(checked.file)
         except BadInput as error:
             faults += error.faults
-        else:
-            rows[checked.file.feed] = rows.get(checked.file.feed, 0) + count
     if faults:
         raise BadInput(faults)
     return rows
+
+
+def _list_files_read(
+    engine: duckdb.DuckDBPyConnection, before: Chain, files: list[CheckedFile], rows_of: dict[str, int]
+) -> None:
+    """Makes `files_read`: every file ever read, with its number of rows."""
+    engine.execute(
+        "create or replace table files_read (feed varchar, run_number integer, file varchar, rows_read bigint)"
+    )
+    read = [(record.feed, record.run_number, record.name, record.rows) for record in before.inputs if record.rows]
+    run_number = before.last.run_number + 1
+    read += [(new.file.feed, run_number, new.file.name, rows_of[new.file.name]) for new in files]
+    if read:
+        engine.executemany("insert into files_read values (?, ?, ?, ?)", read)
 
 
 def _open_known_rows(engine: duckdb.DuckDBPyConnection, store: Store) -> None:

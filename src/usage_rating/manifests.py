@@ -21,7 +21,7 @@ FOLDER = "manifests"
 
 @dataclass(frozen=True)
 class InputRecord:
-    """An input file that was taken in, so that it is known again."""
+    """An input file that was taken in, so that it is known again; `rows` is 0 where its bytes were known already."""
 
     feed: str
     name: str
@@ -29,6 +29,7 @@ class InputRecord:
     modified_ns: int
     sha256: str
     run_number: int
+    rows: int
 
 
 @dataclass(frozen=True)

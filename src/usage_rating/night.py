@@ -96,7 +96,7 @@ class Night:
         engine, settings = self._engine, self._settings
         load_rate_cards(engine, self._intake.cards)
         refuse_changed_cards(engine, self._intake.cards, self._before.last.rate_cards)
-        load_policies(engine, settings.row_policies)
+        load_policies(engine, settings.policies)
         self._run_stages("accounts_judged", "credit_topups_judged")
         refuse_lost_starts(engine)
         self._as_of = self._date_billed_up_to()
@@ -117,7 +117,7 @@ class Night:
         self._run_stages("cart_statements", "line_differences")
         self._announce("reproducing what was issued")
         reproduce(engine, self._intake.cards, settings, self._before.last, self._run_number)
-        self._run_stages("corrections_due", "check_lines_add_up")
+        self._run_stages("invoices_decided", "check_every_row_has_an_outcome")
         refuse_too_many_rejected(engine, run_id(self._run_number), self._intake.rows, settings.max_rejected)
         return self._as_of
 
@@ -172,9 +172,7 @@ class Night:
             return self._report(run_id(self._run_number))  # committed by an attempt that failed right after
         if not publication.has_changed(self._engine, self._intake):
             return self._report(None)
-        manifest = publication.publish(
-            self._engine, self._store, self._before, self._intake, self._settings.row_policies
-        )
+        manifest = publication.publish(self._engine, self._store, self._before, self._intake, self._settings.policies)
         return self._report(manifest.run_id)
 
     def _report(self, published_as: str | None) -> NightReport:

@@ -17,7 +17,11 @@ from usage_rating.tables import TABLES, Table
 
 def has_changed(engine: duckdb.DuckDBPyConnection, intake: Intake) -> bool:
     """Whether the night differs from the one before: new files, invoices due, or rows judged otherwise."""
-    if intake.files or any(engine.table(name).limit(1).fetchall() for name in ("invoices", "alerts", "credit_ledger")):
+    if (
+        intake.files
+        or intake.approvals
+        or any(engine.table(name).limit(1).fetchall() for name in ("invoices", "alerts", "credit_ledger"))
+    ):
         return True
     return any(_is_other_than_before(engine, name) for name in ("rejected_rows", "held_invoices"))
 
@@ -70,7 +74,8 @@ def publish(
 def _write_kept(engine: duckdb.DuckDBPyConnection, staged: Path, name: str, run_number: int) -> Path | None:
     is_read = name != "issued_cycles"
     rows = engine.table(f"new_{name}" if is_read else "cycles_issued")
-    order = "file, row_number" if is_read else "subscription_id, cycle_start, kind"
+    orders = {"issued_cycles": "subscription_id, cycle_start, kind", "approvals": "file, subject"}
+    order = orders.get(name, "file, row_number")
     return _write(rows, order, staged / "kept" / name, run_id(run_number), run_number)
 
 
@@ -87,8 +92,9 @@ def _write_history(engine: duckdb.DuckDBPyConnection, staged: Path, run_number: 
     """The history of the cycles issued now, and anew the files with cycles that are corrected: one row a figure."""
     table, rows = TABLES["usage_history"], engine.table("usage_history")
     corrected = engine.sql(
-        "select subscription_id, cycle_start, issued_in_run from issued_cycles "
-        "inner join corrections_due using (invoice_id) where kind = 'cycle' and reason is null"
+        "select i.subscription_id, i.cycle_start, i.issued_in_run from issued_cycles i "
+        "inner join invoices_decided d on i.invoice_id = d.invoice_id "
+        "where i.kind = 'cycle' and d.kind = 'correction' and d.reason is null"
     )
     key = "subscription_id, cycle_start"
     written = [_write_table(staged, table, rows.join(corrected, key, how="anti"), run_number)]
@@ -117,8 +123,16 @@ def _write(rows: duckdb.DuckDBPyRelation, order: str, folder: Path, name: str, r
 
 def _records(intake: Intake, run_number: int) -> list[InputRecord]:
     return [
-        InputRecord(f.file.feed, f.file.name, f.file.bytes, f.file.modified_ns, f.sha256, run_number)
-        for f in (*intake.files, *intake.repeats)
+        InputRecord(
+            f.file.feed,
+            f.file.name,
+            f.file.bytes,
+            f.file.modified_ns,
+            f.sha256,
+            run_number,
+            intake.rows_of.get(f.file.name, 0),
+        )
+        for f in (*intake.files, *intake.repeats, *intake.approvals)
     ]
 
 
@@ -130,7 +144,9 @@ def _run_row(
     row = {
         "run_id": manifest.run_id,
         "as_of": as_of,
-        "input_files_hash": hash_of_text(*sorted(f"{f.file.name} {f.sha256}" for f in intake.files)),
+        "input_files_hash": hash_of_text(
+            *sorted(f"{f.file.name} {f.sha256}" for f in (*intake.files, *intake.approvals))
+        ),
         "rate_cards_hash": hash_of_text(*(f"{name} {sha}" for name, sha in sorted(manifest.rate_cards.items()))),
         "code_hash": code_hash(),
         "tables_hash": hash_of_text(*sorted(published)),

@@ -116,8 +116,9 @@ def load_rate_cards(engine: duckdb.DuckDBPyConnection, cards: list[CardFile]) ->
 def load_policies(engine: duckdb.DuckDBPyConnection, policies: Mapping[str, str]) -> None:
     """Fills `policies`, one row: what the settings say of how rows are judged."""
     engine.execute(
-        "create or replace table policies as select $min_snapshot_share::decimal(9, 6) as min_snapshot_share",
-        dict(policies),
+        "create or replace table policies as select $min_snapshot_share::decimal(9, 6) as min_snapshot_share, "
+        "$max_change::decimal(9, 3) as max_change",
+        {"max_change": None} | dict(policies),
     )
 
 

@@ -30,9 +30,9 @@ def reproduce(
         engine.execute(f"create schema {SCHEMA}")
         engine.execute(f"set search_path = '{SCHEMA},main'")
         try:
-            _open_rows_before(engine, until_run, run_number)
+            _open_rows_before(engine, until_run)
             load_rate_cards(engine, [file for file in cards if file.sha256 in before.rate_cards.values()])
-            load_policies(engine, before.policies or settings.row_policies)
+            load_policies(engine, before.policies or settings.policies)
             run_stages(engine, _stages())
             engine.execute("insert into main.lines_reproduced from lines_now")
         finally:
@@ -46,15 +46,15 @@ def _stages() -> list[Stage]:
 
 
 def _runs_of_differences(engine: duckdb.DuckDBPyConnection, run_number: int) -> list[int]:
-    """Finds for each subscription with a difference the run before which its invoices agreed, and gives those runs."""
+    """Finds for each invoice with a difference the run before which it agreed, and gives those runs."""
     engine.execute(
         """
         create or replace table differing as
-        select t.subscription_id, min(coalesce(h.run_id::integer, $run_number)) as until_run
+        select t.invoice_id, t.subscription_id, min(coalesce(h.run_id::integer, $run_number)) as until_run
         from line_differences d
         inner join invoices_touched t on d.invoice_id = t.invoice_id
-        left join held_invoices_before h on t.subscription_id = h.subscription_id and h.kind = 'correction'
-        group by t.subscription_id
+        left join held_invoices_before h on t.invoice_id = h.invoice_id and h.kind = 'correction'
+        group by t.invoice_id, t.subscription_id
         """,
         {"run_number": run_number},
     )
@@ -62,11 +62,13 @@ def _runs_of_differences(engine: duckdb.DuckDBPyConnection, run_number: int) -> 
     return [until_run for (until_run,) in runs]
 
 
-def _open_rows_before(engine: duckdb.DuckDBPyConnection, until_run: int, run_number: int) -> None:
+def _open_rows_before(engine: duckdb.DuckDBPyConnection, until_run: int) -> None:
     own = f"(select subscription_id from main.differing where until_run = {until_run})"
     for feed in FEEDS:
         only = f"and subscription_id in {own}" if feed in OF_ONE_SUBSCRIPTION else ""
-        engine.execute(
-            f"create view known_{feed} as from main.known_{feed} where run_number < {min(until_run, run_number)} {only}"
-        )
-    engine.execute(f"create table invoices_touched as from main.invoices_touched where subscription_id in {own}")
+        engine.execute(f"create view known_{feed} as from main.known_{feed} where run_number < {until_run} {only}")
+    engine.execute(f"create view known_approvals as from main.known_approvals where run_number < {until_run}")
+    engine.execute(
+        "create table invoices_touched as from main.invoices_touched "
+        f"where invoice_id in (select invoice_id from main.differing where until_run = {until_run})"
+    )

@@ -23,14 +23,16 @@ class Settings(BaseModel):
     as_of: date | None = None
     max_rejected: Share = Decimal("0.01")
     min_snapshot_share: Share = Decimal("0.5")
+    max_change: Annotated[Decimal, Field(gt=0, max_digits=9, decimal_places=3)] | None = None
     allow_missing_final_newline: bool = False
     memory_limit: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?(MB|GB|MiB|GiB)$")] | None = None
     threads: Annotated[int, Field(ge=1)] | None = None
 
     @property
-    def row_policies(self) -> dict[str, str]:
-        """What decides how rows are judged: kept with the night, so that it can be worked out again as it was."""
-        return {"min_snapshot_share": str(self.min_snapshot_share)}
+    def policies(self) -> dict[str, str]:
+        """What a night's bills hang on beside rows and cards: kept with it, so that it can be worked out again."""
+        given = {"min_snapshot_share": self.min_snapshot_share, "max_change": self.max_change}
+        return {name: str(value) for name, value in given.items() if value is not None}
 
 
 POLICIES = frozenset(Settings.model_fields) - {"input", "output", "as_of"}

@@ -90,8 +90,10 @@ class Store:
             holder.write_text(f"process {os.getpid()} since {since}", encoding="utf-8")
             yield
         finally:
-            holder.unlink(missing_ok=True)
-            lock.release()
+            try:
+                holder.unlink(missing_ok=True)
+            finally:
+                lock.release()
 
     def _clear(self) -> None:
         committed = self.chain.last.run_number
@@ -112,6 +114,13 @@ class Store:
         if not night.is_dir():
             self._refuse_lost_nights()
             return Chain()
+        if (night / "manifest.json").exists():
+            raise BadInput(
+                [
+                    f"{self.output}: was written by a version before corrections, which kept too little to go on from. "
+                    "Bill into a new folder with all input files, up to the date billed here; then go on there."
+                ]
+            )
         return read_chain(night)
 
     def _refuse_lost_nights(self) -> None:

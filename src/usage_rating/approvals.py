@@ -1,0 +1,146 @@
+"""Approvals: what a person let pass that a bound had held. Each is a small file, and an input of the next run."""
+
+import csv
+import getpass
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from usage_rating.errors import BadInput
+from usage_rating.files import hash_of, private_files, sync
+from usage_rating.input_files import CheckedFile, InputFile
+from usage_rating.manifests import Chain
+from usage_rating.store import Store
+
+FEED = "approvals"
+COLUMNS = {
+    "subject": "varchar",
+    "total": "decimal(20, 4)",
+    "approved_by": "varchar",
+    "approved_at": "timestamptz",
+}
+SCHEMA = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items()) + ", run_number integer, file varchar"
+# No approval gives a cycle a price.
+NOT_APPROVABLE = "without_price"
+
+
+@dataclass(frozen=True)
+class Held:
+    """Something that waits for approval: an invoice by its id, with its total, or a snapshot by its instant."""
+
+    subject: str
+    total: str | None
+    says: str
+
+
+def held(output: Path) -> list[Held]:
+    """What the last night holds and an approval would let pass.
+
+    :raises BadInput: there is no published night, or a table of it is damaged
+    """
+    store = Store(output)
+    if not store.chain.manifests:
+        raise BadInput([f"{output}: holds no published night. Run `usage-rating run` first."])
+    store.refuse_damaged(("held_invoices", "rejected_rows"))
+    with duckdb.connect() as engine:
+        engine.execute("set timezone = 'UTC'")
+        tables = ("held_invoices", "rejected_rows")
+        invoices, refused = (engine.read_parquet([str(path) for path in store.files(name)]) for name in tables)
+        found = (
+            invoices.filter(f"reason <> '{NOT_APPROVABLE}'")
+            .order("invoice_id")
+            .project(
+                "invoice_id, total::varchar, concat_ws(' ', kind, 'of', account_id, 'for the cycle of', cycle_start, "
+                "'over', total, currency || ':', reason)"
+            )
+            .fetchall()
+        )
+        found += (
+            refused.filter("reason = 'incomplete_snapshot'")
+            .aggregate("raw ->> 'snapshot_at' as snapshot_at, count(*) as listed", "1")
+            .order("snapshot_at")
+            .project("snapshot_at, null, 'snapshot of ' || listed || ' rows, held as incomplete'")
+            .fetchall()
+        )
+    return [Held(*row) for row in found]
+
+
+def approve(output: Path, subjects: list[str]) -> Path:
+    """Writes an approval, which counts from the next run on.
+
+    An invoice is approved for the total it is held with: should it come to another one by then, it is held again.
+
+    :param subjects: invoice ids and instants of snapshots, as `held` gives them; an instant also as ISO 8601
+    :returns: the file written
+    :raises BadInput: one of them is not held; nothing is approved then
+    """
+    waiting = {each.subject: each for each in held(output)}
+    named = {subject: subject if subject in waiting else _instant(subject) for subject in subjects}
+    unknown = [subject for subject, name in named.items() if name not in waiting]
+    if unknown:
+        known = ", ".join(waiting) or "nothing"
+        raise BadInput(f"{text}: is not held, or no approval lets it pass.\n    Held: {known}" for text in unknown)
+    folder = output / FEED
+    with private_files():
+        folder.mkdir(exist_ok=True)
+        taken = [int(path.stem) for path in folder.glob("[0-9]*.csv")]
+        path = folder / f"{max(taken, default=0) + 1:06d}.csv"
+        aside = folder / f".{path.name}"
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with aside.open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow(COLUMNS)
+            for each in (waiting[name] for name in named.values() if name):
+                rows.writerow([each.subject, each.total, getpass.getuser(), now])
+        sync(aside)
+        path.hardlink_to(aside)
+        aside.unlink()
+        sync(folder)
+    return path
+
+
+def _instant(text: str) -> str | None:
+    """An instant as the engine writes it."""
+    with duckdb.connect() as engine:
+        engine.execute("set timezone = 'UTC'")
+        query = "select cast(try_cast($text as timestamptz) as varchar)"
+        ((found,),) = engine.execute(query, {"text": text}).fetchall()
+    return str(found) if found else None
+
+
+def open_approvals(
+    engine: duckdb.DuckDBPyConnection, output: Path, chain: Chain, announce: Callable[[str], None]
+) -> list[CheckedFile]:
+    """Makes `new_approvals` of those that no run has taken in; gives their files.
+
+    :raises BadInput: one is not as it was written
+    """
+    announce("approvals")
+    engine.execute(f"create or replace table new_approvals ({SCHEMA})")
+    known = {record.name for record in chain.inputs if record.feed == FEED}
+    files = []
+    for path in sorted((output / FEED).glob("[0-9]*.csv")):
+        name = f"{FEED}/{path.name}"
+        if name in known:
+            continue
+        stat = path.stat()
+        files.append(
+            CheckedFile(InputFile(FEED, name, path, stat.st_size, stat.st_mtime_ns), hash_of(path), tuple(COLUMNS))
+        )
+        _read(engine, path, name, chain.last.run_number + 1)
+    return files
+
+
+def _read(engine: duckdb.DuckDBPyConnection, path: Path, name: str, run_number: int) -> None:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    try:
+        engine.executemany(
+            "insert into new_approvals values ($subject, $total, $approved_by, $approved_at, $run_number, $file)",
+            [row | {"total": row["total"] or None, "run_number": run_number, "file": name} for row in rows],
+        )
+    except (KeyError, duckdb.Error):
+        raise BadInput([f"{name}: is damaged. Take it away, and approve what it held again."]) from None

@@ -18,9 +18,7 @@ select
     decided.reason,
     case decided.reason
         when 'not_reproducible'
-            then
-                'without what is new this invoice does not come out as it was issued: the code has changed since; '
-                || 'approve it to bill the difference all the same'
+            then 'without what is new it does not come out as it was issued: the code has changed; or approve it'
         when 'without_price'
             then 'a plan that its rate card version lacks was in force in its cycle; void or revise that row'
         when 'max_change'

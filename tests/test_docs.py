@@ -182,7 +182,7 @@ def reasons_in_code() -> set[str]:
     """Every reason for which the stages, the macros that type values, and the reader of files refuse a row."""
     found: set[str] = set()
     for stage in all_stages():
-        if stage.name == "corrections_due":
+        if stage.name == "invoices_decided":
             continue  # its reasons hold an invoice, not a row
         for alias in sqlglot.parse_one(stage.sql, read="duckdb").find_all(exp.Alias):
             if alias.alias in ("reason", "misfit", "fault"):
@@ -338,7 +338,7 @@ def test_reasons_for_which_an_invoice_is_held_are_those_the_code_can_give() -> N
     judged, published = (
         sqlglot.parse_one(stage.sql, read="duckdb")
         for stage in all_stages()
-        if stage.name in ("corrections_due", "held_invoices")
+        if stage.name in ("invoices_decided", "held_invoices")
     )
     assert {code(row[0])[0] for row in shown.rows} == {literal.this for literal in answers(said_of(judged, "reason"))}
     details = said_of(published, "detail").args["ifs"]

@@ -22,7 +22,7 @@ in_order as (
 ),
 
 approved as (
-    select distinct subject
+    select distinct snapshot_at
     from known_approvals
 )
 
@@ -31,9 +31,9 @@ select
     in_order.active_carts,
     coalesce(
         in_order.active_carts < policies.min_snapshot_share * in_order.active_carts_before
-        and approved.subject is null,
+        and approved.snapshot_at is null,
         false
     ) as is_incomplete
 from in_order
 cross join policies
-left join approved on cast(in_order.snapshot_at as varchar) = approved.subject
+left join approved on in_order.snapshot_at = approved.snapshot_at

@@ -96,10 +96,9 @@ usual as (
 
 approved as (
     select distinct
-        subject as invoice_id,
+        invoice_id,
         total
     from known_approvals
-    where total is not null
 )
 
 select

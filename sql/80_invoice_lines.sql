@@ -133,7 +133,7 @@ of_corrections as (
                 quantity_after := cast(differences.quantity_now as varchar),
                 amount_before := cast(differences.amount_issued as varchar),
                 amount_after := cast(differences.amount_now as varchar),
-                "rows" := cast(coalesce(made_by.row_count, 0) as varchar),
+                row_count := cast(coalesce(made_by.row_count, 0) as varchar),
                 first_rows := coalesce(made_by.first_rows, ''),
                 snapshots_from := coalesce(
                     case when differences.kind = 'peak' then cast(snapshots.snapshot_first as varchar) end, ''

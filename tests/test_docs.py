@@ -23,12 +23,15 @@ import sqlglot
 from sqlglot import expressions as exp
 from typer.testing import CliRunner
 
+from tests.folders import ACCOUNTS, CART_EVENTS, CART_SNAPSHOTS, ONE_CUSTOMER, SUBSCRIPTIONS, bill, csv_text, rows
+from tests.folders import CARD as CARD_OF_CARTS
+from tests.folders import write as write_folder
 from tests.worked_example import Expectation, MarkdownTable, differences, read_table
 from usage_rating import ingest, rate_cards
 from usage_rating.cli import app
 from usage_rating.errors import BadInput
 from usage_rating.feeds import FEEDS, Column, ColumnType
-from usage_rating.input_files import check, files_in
+from usage_rating.input_files import check, files_in, refuse_if_changed
 from usage_rating.night import Night, run_night
 from usage_rating.rate_card_files import read_rate_cards
 from usage_rating.rate_cards import CardPart, RateCard
@@ -373,6 +376,102 @@ def test_files_that_stop_a_run_are_named_as_shown(tmp_path: Path) -> None:
     assert "\n".join(sorted(told.value.faults)) == shown.rstrip()
 
 
+def test_links_and_changing_files_stop_a_run_as_shown(tmp_path: Path) -> None:
+    usage = write_folder(tmp_path / "input", ONE_CUSTOMER) / "usage"
+    usage.mkdir()
+    (tmp_path / "april.csv").touch()
+    (usage / "april.csv").symlink_to(tmp_path / "april.csv")
+    with pytest.raises(BadInput) as linked:
+        files_in(tmp_path / "input")
+    (usage / "april.csv").unlink()
+    (usage / "april.csv").write_text("subscription_id\n", encoding="utf-8")
+    (file,) = [file for file in files_in(tmp_path / "input") if file.feed == "usage"]
+    file.path.write_text("subscription_id,event_id\n", encoding="utf-8")
+    with pytest.raises(BadInput) as changed:
+        refuse_if_changed(file)
+    (shown,) = (block for block in blocks_of("feeds.md", "text") if "april.csv" in block)
+    assert [*linked.value.faults, *changed.value.faults] == shown.splitlines()
+
+
+# What is held, approved, damaged
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Path:
+    """A1's second bill is ten times its first; of four carts that a snapshot listed the next one lists one."""
+    bill(tmp_path, date(2024, 2, 10), ONE_CUSTOMER, max_change=3)
+    carts = csv_text(CART_EVENTS, *(f"S1,x{number},2024-02-12,Standard,active" for number in range(9)))
+    listed = [f"2024-03-12T02:00Z,S1,c{number},Standard,active" for number in range(4)]
+    snapshots = csv_text(CART_SNAPSHOTS, *listed, "2024-03-13T02:00Z,S1,c1,Standard,active")
+    bill(tmp_path, date(2024, 3, 14), {"cart_events/2.csv": carts, "cart_snapshots/1.csv": snapshots}, max_change=3)
+    (tmp_path / "output").rename(tmp_path / "billing")
+    return tmp_path
+
+
+def said_by(command: str) -> list[str]:
+    told = CliRunner().invoke(app, command.split())
+    return told.output.splitlines()
+
+
+def test_what_is_held_is_listed_and_approved_as_shown(held: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(held)
+    (transcript,) = (block for block in blocks_of("every-night.md", "console") if "approve" in block)
+    for part in transcript.split("$ usage-rating ")[1:]:
+        command, *shown = part.splitlines()
+        assert said_by(command) == shown
+    (held / "billing").rename(held / "output")
+    bill(held, date(2024, 3, 15), max_change=3)
+    (held / "output").rename(held / "billing")
+    assert said_by("approve --output billing") == ["Nothing waits for approval."]
+
+
+def test_damage_is_told_as_shown(held: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(held)
+    (held / "billing/current/invoices/000001.parquet").unlink()
+    (shown,) = (block for block in blocks_of("every-night.md", "text") if "is missing" in block)
+    assert said_by("doctor --output billing") == shown.splitlines()
+
+
+def test_the_layout_shown_is_that_of_an_output_folder(held: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a run and an approval leave is there, by name or by its kind."""
+    monkeypatch.chdir(held)
+    (invoice_id, *_) = said_by("approve --output billing")[0].partition(":")
+    said_by(f"approve --output billing {invoice_id}")
+    (layout,) = (block for block in blocks_of("every-night.md", "text") if block.startswith("billing/"))[:1]
+    named = {word.strip(",/") for word in re.findall(r"^ +(\S+)", layout, re.MULTILINE)} | {".work"}
+    folder = held / "billing"
+    left = {path.name for path in (*folder.iterdir(), *(folder / "current").iterdir())}
+    assert left - named - set(TABLES) == {"billing.sha256"}
+    assert {path.name for path in (folder / "manifests").iterdir()} == {"000001.json", "000002.json"}
+
+
+def test_the_bound_on_a_bill_is_the_one_described(tmp_path: Path) -> None:
+    """The highest of the last three of the account and card: 120, 40, 40, 40, then twice 40 goes out, then 200 waits.
+
+    What A1 pays on another card does not lift its bound, and A2 has bills of 0.
+    """
+    carts = ["S1,a,2024-01-11,Standard,active", "S1,b,2024-01-11,Standard,active", "S1,b,2024-02-09,Standard,deleted"]
+    carts += ["S1,c,2024-01-11,Standard,active", "S1,c,2024-02-09,Standard,deleted"]
+    carts += [f"S1,d{number},2024-06-12,Standard,active" for number in range(3)]
+    carts += ["S1,e,2024-05-12,Standard,active", "S2,a,2024-06-12,Standard,active", "S3,a,2024-01-11,Standard,active"]
+    dear = CARD_OF_CARTS.replace("carts\n", "dear\n", 1).replace("40.00", "400.00")
+    started = ["S2,2024-01-10,A2,carts,basic,started", "S3,2024-01-10,A1,dear,basic,started"]
+    files = ONE_CUSTOMER | {
+        "rate_cards/dear.v1.yaml": dear,
+        "accounts/2.csv": csv_text(ACCOUNTS, "A2,2024-01-10,UTC"),
+        "subscriptions/2.csv": csv_text(SUBSCRIPTIONS, *started),
+        "cart_events/1.csv": csv_text(CART_EVENTS, *carts),
+    }
+    for month in range(2, 8):
+        bill(tmp_path, date(2024, month, 10), files, max_change=2)
+    issued = "select total::integer from invoices where subscription_id = 'S1' order by cycle_start"
+    assert rows(tmp_path, issued) == [(120,), (40,), (40,), (40,), (80,)]
+    waiting = "select subscription_id, total::integer, reason from held_invoices order by all"
+    assert rows(tmp_path, waiting) == [("S1", 200, "max_change"), ("S2", 40, "max_change")]
+    bill(tmp_path, date(2024, 7, 11), max_change=Decimal("2.5"))
+    assert rows(tmp_path, waiting) == [("S2", 40, "max_change")]
+
+
 # Rate cards that are refused: what is changed in the complete card, in the order of the page
 
 
@@ -604,7 +703,7 @@ def test_evidence_of_a_correction_says_what_is_shown(example: Path) -> None:
         "select subscription_id, l.kind, evidence from invoices i join invoice_lines l using (invoice_id) "
         "where i.kind = 'correction' order by all",
     )
-    keys = ("quantity_before", "quantity_after", "amount_before", "amount_after", "rows", "first_rows")
+    keys = ("quantity_before", "quantity_after", "amount_before", "amount_after", "row_count", "first_rows")
     assert [(*about, *(json.loads(text)[key] for key in keys)) for *about, text in evidence] == [
         (
             *("sub-harbor", "spending_limit", "1.000000", "1.000000", "-20.0000", "-35.0000"),
@@ -632,6 +731,9 @@ def test_the_transcript_prints_what_is_shown(example: Path, monkeypatch: pytest.
     assert (results.attempted, results.failed) == (4, 0)
 
 
+COMMANDS = ("run", "preview", "approve", "doctor", "views", "export")
+
+
 def commands() -> list[str]:
     text = "\n".join(block for page in PAGES for block in blocks_of(page, r"\w+"))
     prose = "\n".join(span for page in PAGES.values() for span in re.findall(r"`(usage-rating [^`]+)`", page))
@@ -647,7 +749,7 @@ def test_commands_and_their_options_exist(command: str) -> None:
 
 
 def test_options_named_exist() -> None:
-    helps = "".join(CliRunner().invoke(app, [name, "--help"]).output for name in ("run", "preview", "views", "export"))
+    helps = "".join(CliRunner().invoke(app, [name, "--help"]).output for name in COMMANDS)
     text = "\n".join(text for page, text in PAGES.items() if page != "every-night.md")
     assert [option for option in re.findall(r"`(--[a-z-]+)", text) if option not in helps] == []
 

@@ -120,8 +120,8 @@ def test_several_nights_issue_what_one_night_would(drawn: tuple[World, date], da
 
 @drawing(max(EXAMPLES // 4, 5))
 @given(arriving_worlds())
-def test_late_files_change_what_is_not_issued_yet(drawn: tuple[World, list[date]]) -> None:
-    """Night by night: late rows are held, issued invoices stay, later cycles know of them."""
+def test_late_files_are_billed_by_corrections(drawn: tuple[World, list[date]]) -> None:
+    """Night by night what is issued and corrected comes to the bill over all rows known, line by line."""
     world, runs = drawn
     with TemporaryDirectory() as folder:
         for (there, bill), as_of in zip(oracle_bill.rate_nights(world, runs), runs, strict=True):

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests.oracle import RunStops, World
 from tests.oracle_bill import Bill, Books, Invoice
 from tests.oracle_credit import Ledger
 from tests.test_properties import bytes_of, drawing
-from tests.worlds import arriving_worlds
+from tests.worlds import arriving_worlds, scattered_worlds, worlds
 from tests.worlds_usage import usage_worlds
 from usage_rating.errors import BadInput
 
@@ -129,9 +130,14 @@ def dateless(invoices: Sequence[dict[str, Any]], as_of: date) -> Counter[tuple[A
 
 def check_nights(world: World, nights: Sequence[date], folder: Path) -> Ran:
     """Runs night by night, each of which must leave what the oracle says; returns the last."""
-    ledger = Ledger([], [])
+    ledger, issued = Ledger([], []), dict[str, str]()
     for (there, bill), as_of in zip(oracle_bill.rate_nights(world, nights), nights, strict=True):
         ran = run(there, folder, as_of)
+        tables = ("invoices", "invoice_lines")
+        hashes = {table: bytes_of(ran.output / "current" / table) for table in tables}
+        now = {f"{table}/{name}": sha256 for table in tables for name, sha256 in hashes[table].items()}
+        assert issued.items() <= now.items()
+        issued = now
         difference = first_difference(ran, bill) or ledger_difference(ran, ledger, bill)
         assert difference is None, f"as of {as_of}: {difference}"
         check_totals(ran)
@@ -141,11 +147,21 @@ def check_nights(world: World, nights: Sequence[date], folder: Path) -> Ran:
 
 @drawing(max(EXAMPLES // 4, 4))
 @given(arriving_worlds(usage_worlds()))
-def test_late_files_change_what_is_not_issued_yet(drawn: tuple[World, list[date]]) -> None:
-    """Night by night: late rows are held, issued invoices stay, later cycles know of them."""
+def test_late_files_are_billed_by_corrections(drawn: tuple[World, list[date]]) -> None:
+    """Night by night what is issued and corrected comes to the bill over all rows known, line by line."""
     world, nights = drawn
     with TemporaryDirectory() as folder:
         check_nights(world, nights, Path(folder))
+
+
+@drawing(max(EXAMPLES // 2, 4))
+@given(st.one_of(scattered_worlds(usage_worlds()), scattered_worlds(worlds(gaps=True))))
+def test_rows_in_any_order_over_any_nights_come_to_one_bill(drawn: tuple[World, list[date]]) -> None:
+    """Each row on its own, repeats, revisions and voids apart from what they are about; no issued byte ever changes."""
+    world, nights = drawn
+    with TemporaryDirectory() as folder, suppress(RunStops):
+        ran = check_nights(world, nights, Path(folder))
+        event(f"corrections: {min(sum(row['kind'] == 'correction' for row in ran.published['invoices']), 3)}")
 
 
 @drawing(max(EXAMPLES // 2, 4))

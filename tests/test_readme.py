@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from usage_rating.cli import app
 from usage_rating.stages import Stage, all_stages
 
 ROOT = Path(__file__).parents[1]
@@ -66,6 +67,12 @@ def test_the_export_writes_what_the_readme_shows(folder: Path) -> None:
 def test_the_table_of_stages_follows_the_heads(stage: Stage) -> None:
     table = (ROOT / "sql" / "README.md").read_text(encoding="utf-8")
     assert f"| `{stage.number}_{stage.name}` | {stage.summary} | {', '.join(stage.reads)} |\n" in table
+
+
+def test_every_command_is_in_the_readme() -> None:
+    shown = re.findall(r"^\| `(\w+)` \| ", README.partition("## Every night")[2].partition("\n## ")[0], re.MULTILINE)
+    known = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    assert {"run", *shown} == known
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:

@@ -563,6 +563,37 @@ def arriving_worlds(draw: Draw, drawn: st.SearchStrategy[tuple[World, date]] | N
     return replace(world, files=files, nights=nights), runs
 
 
+@st.composite
+def scattered_worlds(
+    draw: Draw, drawn: st.SearchStrategy[tuple[World, date]] | None = None
+) -> tuple[World, list[date]]:
+    """A small world whose rows, one by one, come in any of two to four runs, some of them twice; and the runs' dates.
+
+    Accounts and starts of subscriptions come first, as in `arriving_worlds`.
+    """
+    world, as_of = draw(worlds() if drawn is None else drawn)
+    days = st.dates(as_of - timedelta(days=75), as_of - timedelta(days=1))
+    runs = [*sorted(draw(st.sets(days, min_size=1, max_size=3))), as_of]
+    files: dict[str, list[Mapping[str, str | None]]] = {}
+    nights: dict[str, int] = {}
+    seen: set[tuple[str, bytes]] = set()
+    for name, rows in world.files.items():
+        feed, _, below = name.partition("/")
+        for row in rows:
+            is_first = feed == "accounts" or row.get("event") == "started"
+            comes = {0} if is_first else draw(st.sets(st.integers(0, len(runs) - 1), min_size=1, max_size=2))
+            for night in comes:
+                part = f"{feed}/{night}/{below}"
+                files.setdefault(part, []).append(row)
+                nights[part] = night
+    for part in sorted(files, key=lambda part: (nights[part], part)):
+        content = (part.partition("/")[0], encoded(part, files[part]))
+        if content in seen:
+            del files[part]  # the same bytes under another name add nothing, not even a refused row
+        seen.add(content)
+    return replace(world, files=files, nights=nights), runs
+
+
 # ---- a world as an input folder
 
 

@@ -17,8 +17,9 @@ from usage_rating.store import Store
 
 FEED = "approvals"
 COLUMNS = {
-    "subject": "varchar",
+    "invoice_id": "varchar",
     "total": "decimal(20, 4)",
+    "snapshot_at": "timestamptz",
     "approved_by": "varchar",
     "approved_at": "timestamptz",
 }
@@ -83,22 +84,26 @@ def approve(output: Path, subjects: list[str]) -> Path:
     if unknown:
         known = ", ".join(waiting) or "nothing"
         raise BadInput(f"{text}: is not held, or no approval lets it pass.\n    Held: {known}" for text in unknown)
-    folder = output / FEED
     with private_files():
-        folder.mkdir(exist_ok=True)
-        taken = [int(path.stem) for path in folder.glob("[0-9]*.csv")]
-        path = folder / f"{max(taken, default=0) + 1:06d}.csv"
-        aside = folder / f".{path.name}"
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        with aside.open("w", encoding="utf-8", newline="") as file:
-            rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(COLUMNS)
-            for each in (waiting[name] for name in named.values() if name):
-                rows.writerow([each.subject, each.total, getpass.getuser(), now])
-        sync(aside)
-        path.hardlink_to(aside)
-        aside.unlink()
-        sync(folder)
+        return _write(output / FEED, [waiting[name] for name in named.values() if name])
+
+
+def _write(folder: Path, approved: list[Held]) -> Path:
+    folder.mkdir(exist_ok=True)
+    taken = [int(path.stem) for path in folder.glob("[0-9]*.csv")]
+    path = folder / f"{max(taken, default=0) + 1:06d}.csv"
+    aside = folder / f".{path.name}"
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    with aside.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(COLUMNS)
+        for each in approved:
+            what = [each.subject, each.total, None] if each.total else [None, None, each.subject]
+            rows.writerow([*what, getpass.getuser(), now])
+    sync(aside)
+    path.hardlink_to(aside)
+    aside.unlink()
+    sync(folder)
     return path
 
 
@@ -139,8 +144,11 @@ def _read(engine: duckdb.DuckDBPyConnection, path: Path, name: str, run_number: 
         rows = list(csv.DictReader(file))
     try:
         engine.executemany(
-            "insert into new_approvals values ($subject, $total, $approved_by, $approved_at, $run_number, $file)",
-            [row | {"total": row["total"] or None, "run_number": run_number, "file": name} for row in rows],
+            f"insert into new_approvals values ({', '.join(f'${column}' for column in COLUMNS)}, $run_number, $file)",
+            [
+                {column: row[column] or None for column in COLUMNS} | {"run_number": run_number, "file": name}
+                for row in rows
+            ],
         )
     except (KeyError, duckdb.Error):
         raise BadInput([f"{name}: is damaged. Take it away, and approve what it held again."]) from None

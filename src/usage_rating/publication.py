@@ -74,7 +74,7 @@ def publish(
 def _write_kept(engine: duckdb.DuckDBPyConnection, staged: Path, name: str, run_number: int) -> Path | None:
     is_read = name != "issued_cycles"
     rows = engine.table(f"new_{name}" if is_read else "cycles_issued")
-    orders = {"issued_cycles": "subscription_id, cycle_start, kind", "approvals": "file, subject"}
+    orders = {"issued_cycles": "subscription_id, cycle_start, kind", "approvals": "file, invoice_id, snapshot_at"}
     order = orders.get(name, "file, row_number")
     return _write(rows, order, staged / "kept" / name, run_id(run_number), run_number)
 

@@ -4,7 +4,8 @@
 -- out:   snapshot_at | active_carts, is_incomplete
 -- grain: one row per instant of which a snapshot is known
 -- why:   a listing cut short by a failed export would switch off every cart it lacks. Its size counts all rows that
---        could be read, also those of unknown subscriptions: it is the export that is judged, not the customers. One that is approved counts as it is.
+--        could be read, also those of unknown subscriptions: it is the export that is judged, not the customers. One
+--        that is approved counts as it is.
 with sizes as (
     select
         snapshot_at,

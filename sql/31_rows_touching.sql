@@ -14,6 +14,11 @@ with issued_until as (
     group by subscription_id
 ),
 
+latest as (
+    select max(issued_until) as issued_until
+    from issued_until
+),
+
 listed_before as (
     select
         feed,
@@ -112,7 +117,8 @@ select
     touching.run_number = run_parameters.run_number as is_new
 from touching
 cross join run_parameters
+cross join latest
 left join issued_until on touching.subscription_id = issued_until.subscription_id
 where
     touching.instant <= issued_until.issued_until
-    or (touching.feed = 'cart_snapshots' and touching.instant < (select max(issued_until) from issued_until))
+    or (touching.feed = 'cart_snapshots' and touching.instant < latest.issued_until)

@@ -1,7 +1,7 @@
 -- 79_invoices_decided: each invoice worked out now, and whether it is issued or held.
 --
--- in:    rated_lines, invoices_due, line_differences, lines_issued, lines_reproduced, invoices_touched, invoices_before,
---        cycles_without_price, known_approvals, policies, run_parameters
+-- in:    rated_lines, invoices_due, line_differences, lines_issued, lines_reproduced, invoices_touched,
+--        invoices_before, cycles_without_price, known_approvals, policies, run_parameters
 -- out:   invoice_id | issued_as, kind, total, reason
 -- grain: one row per invoice to issue, and per issued invoice with a line that differs; an empty reason: it is issued
 --        now, under the id issued_as

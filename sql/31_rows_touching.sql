@@ -49,6 +49,11 @@ changed as (
             and judged.row_number = before.row_number
     where
         judged.verdict <> 'duplicate'
+        and not (
+            judged.verdict = 'rejected'
+            and judged.run_number = run_parameters.run_number
+            and judged.feed <> 'cart_snapshots'
+        )
         and (
             judged.run_number = run_parameters.run_number
             or (judged.verdict in ('held', 'rejected', 'refused')) <> (before.feed is not null)

@@ -13,7 +13,10 @@ select
     max(lines.description) as description,
     cast(sum(lines.quantity) as decimal(28, 6)) as quantity,
     cast(sum(lines.amount) as decimal(20, 4)) as amount,
-    case when min(lines.unit_price) = max(lines.unit_price) then min(lines.unit_price) end as unit_price,
+    case
+        when count(lines.unit_price) = count(*) and min(lines.unit_price) = max(lines.unit_price)
+            then min(lines.unit_price)
+    end as unit_price,
     min(lines.service_start) as service_start,
     max(lines.service_end) as service_end
 from rated_lines as lines

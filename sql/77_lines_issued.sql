@@ -6,7 +6,8 @@
 with said as (
     select
         touched.invoice_id,
-        invoices.invoice_id as said_by
+        invoices.invoice_id as said_by,
+        invoices.kind
     from invoices_touched as touched
     inner join invoices_before as invoices
         on touched.invoice_id = coalesce(invoices.corrects_invoice_id, invoices.invoice_id)
@@ -19,10 +20,15 @@ select
     lines.plan,
     case when lines.kind = 'recurring' then cast(lines.service_start as varchar) else '' end as fee_from,
     max(lines.rate_card_version) as rate_card_version,
-    max(lines.description) as description,
+    coalesce(
+        max(case when said.kind <> 'correction' then lines.description end), max(lines.description)
+    ) as description,
     cast(sum(lines.quantity) as decimal(28, 6)) as quantity,
     cast(sum(lines.amount) as decimal(20, 4)) as amount,
-    case when min(lines.unit_price) = max(lines.unit_price) then min(lines.unit_price) end as unit_price,
+    case
+        when count(lines.unit_price) = count(*) and min(lines.unit_price) = max(lines.unit_price)
+            then min(lines.unit_price)
+    end as unit_price,
     min(lines.service_start) as service_start,
     max(lines.service_end) as service_end
 from said

@@ -1,13 +1,14 @@
 -- 79_invoices_decided: each invoice worked out now, and whether it is issued or held.
 --
 -- in:    rated_lines, invoices_due, line_differences, lines_issued, lines_reproduced, invoices_touched,
---        invoices_before, cycles_without_price, known_approvals, policies, run_parameters
+--        invoices_before, held_invoices_before, cycles_without_price, known_approvals, policies, run_parameters
 -- out:   invoice_id | issued_as, kind, total, reason
 -- grain: one row per invoice to issue, and per issued invoice with a line that differs; an empty reason: it is issued
 --        now, under the id issued_as
 -- why:   an invoice that cannot be worked out again as it was issued, from the rows known then, differs because the
 --        code or a library has changed: nobody is billed for that unasked. With max_change, nor for a total far above
---        the account's last three bills of that card. Who looks at it may approve it, for the total then seen.
+--        the account's last three bills of that card. Who looks at it may approve it, for the total then seen; once it
+--        is issued the approval is spent.
 with unlike as (
     select distinct coalesce(issued.invoice_id, reproduced.invoice_id) as invoice_id
     from lines_issued as issued
@@ -96,9 +97,12 @@ usual as (
 
 approved as (
     select distinct
-        invoice_id,
-        total
-    from known_approvals
+        approvals.invoice_id,
+        held.kind,
+        approvals.total
+    from known_approvals as approvals
+    inner join held_invoices_before as held
+        on approvals.invoice_id = held.invoice_id and approvals.run_number > cast(held.run_id as integer)
 )
 
 select
@@ -117,4 +121,8 @@ cross join policies
 left join unlike on worked_out.invoice_id = unlike.invoice_id and worked_out.kind = 'correction'
 left join unpriced on worked_out.invoice_id = unpriced.invoice_id
 left join usual on worked_out.account_id = usual.account_id and worked_out.rate_card = usual.rate_card
-left join approved on worked_out.invoice_id = approved.invoice_id and worked_out.total = approved.total
+left join approved
+    on
+        worked_out.invoice_id = approved.invoice_id
+        and worked_out.kind = approved.kind
+        and worked_out.total = approved.total

@@ -120,7 +120,8 @@ of_corrections as (
         differences.charge,
         differences.plan,
         differences.rate_card_version,
-        'correction of ' || differences.description as description,
+        case when left(differences.description, 14) = 'correction of ' then '' else 'correction of ' end
+        || differences.description as description,
         differences.quantity,
         differences.unit_price,
         differences.amount,

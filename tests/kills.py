@@ -1,8 +1,8 @@
 """Real processes: killed at random moments, and started several at once: `python -m tests.kills [TIMES [ROWS]]`.
 
-A night over many usage rows, two thirds of them late, is killed with SIGKILL after a random time, again and again, until
-it has run TIMES times; each time the folder must hold the night before or the night after, whole, and the next run end
-with the bytes of an undisturbed one. Then TIMES times two to four processes start it at one moment: one commits.
+A night over many usage rows, two thirds of them late, is killed with SIGKILL after a random time, TIMES times: each
+time the folder must hold the night before or the night after, whole, and the next run end with the bytes of an
+undisturbed one. Then TIMES times two to four processes start it at one moment: one commits.
 """
 
 import subprocess

@@ -558,13 +558,12 @@ def difference_in(what: tuple[str, str, str, str], now: Sequence[Line], said: Se
     amount = sum((line.amount for line in after), Decimal(0)) - sum((line.amount for line in before), Decimal(0))
     if not quantity and not amount:
         return None
-    prices = [{line.unit_price for line in lines} - {None} for lines in (after, before) if lines]
-    is_one_price = all(len(each) == 1 for each in prices) and len(set.union(*prices)) == 1
+    prices = {line.unit_price for line in (*after, *before)}
     shown = after or before
     return shown[0]._replace(
         quantity=quantity,
         amount=amount,
-        unit_price=prices[0].pop() if is_one_price else None,
+        unit_price=prices.pop() if len(prices) == 1 else None,
         service_start=min(line.service_start for line in shown),
         service_end=max(line.service_end for line in shown),
     )

@@ -87,6 +87,21 @@ def test_an_approval_holds_for_the_total_that_was_seen(jumped: Path) -> None:
     assert [(row[1], row[-2]) for row in rows(jumped, HELD)] == [("000002", 440)]
 
 
+def test_an_approval_is_spent_once_the_invoice_is_issued(tmp_path: Path) -> None:
+    """Nine late carts are approved; nine more come to the same total, and wait."""
+    bill(tmp_path, FEBRUARY, ONE_CUSTOMER, max_change=TWICE)
+    for number, night in ((2, 11), (3, 13)):
+        late = csv_text(CART_EVENTS, *(f"S1,{number}{cart},2024-02-01,Standard,active" for cart in range(9)))
+        bill(tmp_path, date(2024, 2, night), {f"cart_events/{number}.csv": late}, max_change=TWICE)
+        assert [row[-2:] for row in rows(tmp_path, HELD)] == [(360, "max_change")]
+        if number == 2:
+            path = approve(tmp_path / "output", [held(tmp_path / "output")[0].subject])
+            bill(tmp_path, date(2024, 2, 12), max_change=TWICE)
+            assert rows(tmp_path, HELD) == []
+            path.unlink()
+    assert approve(tmp_path / "output", [held(tmp_path / "output")[0].subject]).name == "000002.csv"
+
+
 def test_without_the_bound_it_goes_out_the_next_night(jumped: Path) -> None:
     bill(jumped, date(2024, 3, 11))
     assert rows(jumped, HELD) == []

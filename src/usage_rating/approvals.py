@@ -2,6 +2,7 @@
 
 import csv
 import getpass
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -85,12 +86,15 @@ def approve(output: Path, subjects: list[str]) -> Path:
         known = ", ".join(waiting) or "nothing"
         raise BadInput(f"{text}: is not held, or no approval lets it pass.\n    Held: {known}" for text in unknown)
     with private_files():
-        return _write(output / FEED, [waiting[name] for name in named.values() if name])
+        approved = [waiting[name] for name in named.values() if name]
+        return _write(output / FEED, approved, Store(output).chain)
 
 
-def _write(folder: Path, approved: list[Held]) -> Path:
+def _write(folder: Path, approved: list[Held], chain: Chain) -> Path:
+    """A number is not given twice, also where somebody took a file away."""
     folder.mkdir(exist_ok=True)
-    taken = [int(path.stem) for path in folder.glob("[0-9]*.csv")]
+    names = [record.name for record in chain.inputs if record.feed == FEED]
+    taken = [int(Path(str(name)).stem) for name in (*names, *folder.glob("[0-9]*.csv"))]
     path = folder / f"{max(taken, default=0) + 1:06d}.csv"
     aside = folder / f".{path.name}"
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -99,12 +103,19 @@ def _write(folder: Path, approved: list[Held]) -> Path:
         rows.writerow(COLUMNS)
         for each in approved:
             what = [each.subject, each.total, None] if each.total else [None, None, each.subject]
-            rows.writerow([*what, getpass.getuser(), now])
+            rows.writerow([*what, _who(), now])
     sync(aside)
     path.hardlink_to(aside)
     aside.unlink()
     sync(folder)
     return path
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a number without a name, as in a container
+        return str(os.getuid())
 
 
 def _instant(text: str) -> str | None:

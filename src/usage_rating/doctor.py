@@ -127,7 +127,8 @@ def whole_chain(output: Path) -> Chain:
     """
     nights = sorted((output / "nights").glob("[0-9]*"), reverse=True)
     current = output / "current"
-    last = int(current.resolve().name) if current.exists() else max((int(night.name) for night in nights), default=0)
+    leads_to = current.resolve().name if current.exists() else ""
+    last = int(leads_to) if leads_to.isdecimal() else max((int(night.name) for night in nights), default=0)
     manifests: list[Manifest] = []
     for number in range(1, last + 1):
         name = Manifest(run_number=number).name

@@ -96,6 +96,9 @@ def not_read(folder: Path) -> list[str]:
 
 
 def _files_of(feed: Feed, folder: Path, faults: list[str]) -> Iterator[InputFile]:
+    if (folder / feed.name).is_symlink():
+        faults.append(f"{feed.name}/: a link to a folder is not followed. Put the files themselves here.")
+        return
     for path in sorted((folder / feed.name).rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_dir() and path.is_symlink():

@@ -25,7 +25,7 @@ from usage_rating.refusals import (
     refuse_too_many_rejected,
 )
 from usage_rating.report import Alert, FeedCount, InvoiceTotal, NightReport, RefusedCount
-from usage_rating.reproduction import reproduce
+from usage_rating.reproduction import forget, reproduce
 from usage_rating.settings import Settings
 from usage_rating.stages import run_stages, stages_from
 from usage_rating.store import Store
@@ -97,6 +97,7 @@ class Night:
         load_rate_cards(engine, self._intake.cards)
         refuse_changed_cards(engine, self._intake.cards, self._before.last.rate_cards)
         load_policies(engine, settings.policies)
+        forget(engine)
         self._run_stages("accounts_judged", "credit_topups_judged")
         refuse_lost_starts(engine)
         self._as_of = self._date_billed_up_to()

@@ -8,10 +8,15 @@ from usage_rating.rate_card_files import CardFile
 from usage_rating.reference import load_policies, load_rate_cards
 from usage_rating.settings import Settings
 from usage_rating.stages import Stage, all_stages, run_stages
+from usage_rating.tables import AMOUNT, QUANTITY
 
 OF_ONE_SUBSCRIPTION = ("subscriptions", "cart_events", "usage", "spending_limits")
 GIVEN = ("rows_touching", "invoices_touched")
 SCHEMA = "before"
+LINE_COLUMNS = dict.fromkeys(("invoice_id", "kind", "charge", "plan", "fee_from"), "varchar") | {
+    "quantity": QUANTITY,
+    "amount": AMOUNT,
+}
 
 
 def reproduce(
@@ -24,7 +29,7 @@ def reproduce(
 
     :raises OSError: the disk failed; the step may be tried again
     """
-    engine.execute("create or replace table lines_reproduced as from lines_now limit 0")
+    forget(engine)
     for until_run in _runs_of_differences(engine, run_number):
         engine.execute(f"drop schema if exists {SCHEMA} cascade")
         engine.execute(f"create schema {SCHEMA}")
@@ -34,10 +39,16 @@ def reproduce(
             load_rate_cards(engine, [file for file in cards if file.sha256 in before.rate_cards.values()])
             load_policies(engine, before.policies or settings.policies)
             run_stages(engine, _stages())
-            engine.execute("insert into main.lines_reproduced from lines_now")
+            engine.execute(f"insert into main.lines_reproduced select {', '.join(LINE_COLUMNS)} from lines_now")
         finally:
             engine.execute("set search_path = 'main'")
             engine.execute(f"drop schema {SCHEMA} cascade")
+
+
+def forget(engine: duckdb.DuckDBPyConnection) -> None:
+    """Makes an empty `lines_reproduced`."""
+    listed = ", ".join(f"{name} {kind}" for name, kind in LINE_COLUMNS.items())
+    engine.execute(f"create or replace table lines_reproduced ({listed})")
 
 
 def _stages() -> list[Stage]:

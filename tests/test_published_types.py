@@ -81,7 +81,7 @@ def test_every_file_has_the_columns_and_types_of_its_table(output: Path, table: 
 def test_plain_pyarrow_reads_a_table_as_a_whole(output: Path, table: str) -> None:
     rows = pq.read_table(output / table)
     assert rows.num_rows == sum(pq.read_metadata(file).num_rows for file in parquet_files(output, table))
-    assert rows.num_rows or table == "alerts"
+    assert rows.num_rows or table in ("alerts", "held_invoices")
     keys = list(zip(*(rows.column(name).to_pylist() for name in TABLES[table].order), strict=True))
     assert len(keys) == len(set(keys))
 

@@ -43,14 +43,10 @@ def held(output: Path) -> list[Held]:
 
     :raises BadInput: there is no published night, or a table of it is damaged
     """
-    store = Store(output)
-    if not store.chain.manifests:
-        raise BadInput([f"{output}: holds no published night. Run `usage-rating run` first."])
-    store.refuse_damaged(("held_invoices", "rejected_rows"))
+    files = Store(output).published_files("held_invoices", "rejected_rows")
     with duckdb.connect() as engine:
         engine.execute("set timezone = 'UTC'")
-        tables = ("held_invoices", "rejected_rows")
-        invoices, refused = (engine.read_parquet([str(path) for path in store.files(name)]) for name in tables)
+        invoices, refused = (engine.read_parquet([str(path) for path in own]) for own in files)
         found = (
             invoices.filter(f"reason <> '{NOT_APPROVABLE}'")
             .order("invoice_id")

@@ -18,8 +18,7 @@ from usage_rating.manifests import FOLDER as MANIFESTS
 from usage_rating.manifests import Chain, InputRecord, Manifest, read_manifest
 from usage_rating.night import run_night
 from usage_rating.settings import Settings
-from usage_rating.store import Store
-from usage_rating.tables import TABLES
+from usage_rating.store import LINKED, Store
 from usage_rating.views import rewrite_views_of
 
 MISSING, CHANGED = "is missing", "is not as it was written"
@@ -74,14 +73,11 @@ class Examination:
 
     def of_links(self) -> Iterator[Damage]:
         """The link to the last night, and those of the tables."""
-        current, last = self.output / "current", Path("nights") / self.chain.last.run_id
-        if not current.is_symlink() or current.readlink() != last:
-            what = MISSING if not current.is_symlink() else f"leads to {current.readlink()}, not to {last}"
-            yield Damage(current, what, "It says which night counts: no run can begin, no reader sees anything.")
-        for name in (*TABLES, "billing.duckdb"):
-            link = self.output / name
-            if not link.is_symlink() or link.readlink() != Path("current") / name:
-                yield Damage(link, MISSING if not link.is_symlink() else CHANGED, "Readers find nothing there.")
+        for link, target in links_of(self.output, self.chain).items():
+            if not link.is_symlink():
+                yield Damage(link, MISSING, meaning_of_link(link))
+            elif link.readlink() != target:
+                yield Damage(link, f"leads to {link.readlink()}, not to {target}", meaning_of_link(link))
 
     def of_manifests(self) -> Iterator[Damage]:
         """Every copy of every run's manifest: those of the nights, and the one beside them."""
@@ -146,6 +142,19 @@ def whole_chain(output: Path) -> Chain:
     return Chain(tuple(manifests))
 
 
+def links_of(output: Path, chain: Chain) -> dict[Path, Path]:
+    """Every link that must be there, and what it must lead to."""
+    tables = {output / name: Path("current") / name for name in LINKED}
+    return {output / "current": Path("nights") / chain.last.run_id} | tables
+
+
+def meaning_of_link(link: Path) -> str:
+    """What hangs on a link."""
+    if link.name == "current":
+        return "It says which night counts: no run can begin, no reader sees anything."
+    return "Readers find nothing there."
+
+
 def meaning_of(name: str) -> str:
     """What hangs on a file of a night."""
     folder, of_run = Path(name).parent.name, Path(name).stem
@@ -186,7 +195,7 @@ def mend(output: Path, input_folder: Path | None, announce: Callable[[str], None
         chain = whole_chain(output)
         _mend_links(output, chain)
         _mend_manifests(output, chain)
-        lost = _files_lost(output, chain)
+        lost = _files_lost(output, chain, found)
         if lost and input_folder:
             _rebuild(output, chain, input_folder, lost, announce)
         _mend_views(output, chain)
@@ -195,10 +204,8 @@ def mend(output: Path, input_folder: Path | None, announce: Callable[[str], None
 
 
 def _mend_links(output: Path, chain: Chain) -> None:
-    targets = {"current": Path("nights") / chain.last.run_id}
-    targets |= {name: Path("current") / name for name in (*TABLES, "billing.duckdb")}
-    for name, target in targets.items():
-        link, aside = output / name, output / f".{name}"
+    for link, target in links_of(output, chain).items():
+        aside = link.with_name(f".{link.name}")
         if link.is_symlink() and link.readlink() == target:
             continue
         if link.exists() and not link.is_symlink():
@@ -233,15 +240,14 @@ def _mend_views(output: Path, chain: Chain) -> None:
             rewrite_views_of(night.resolve(), list(chain.until(int(night.name)).files))
 
 
-def _files_lost(output: Path, chain: Chain) -> dict[tuple[str, str], list[Path]]:
+def _files_lost(output: Path, chain: Chain, found: list[Damage]) -> dict[tuple[str, str], list[Path]]:
     """Each lost file by name and hash, and all places where it must stand."""
-    examination, lost = Examination(output), dict[tuple[str, str], list[Path]]()
-    for night in examination.nights():
-        expected = chain.until(int(night.name)).files
-        for damage in examination.of_night(night):
-            name = damage.path.relative_to(night).as_posix()
-            if name in expected:
-                lost.setdefault((name, expected[name]), []).append(damage.path)
+    lost: dict[tuple[str, str], list[Path]] = {}
+    for path in (damage.path for damage in found if damage.path.is_relative_to(output / "nights")):
+        night, *below = path.relative_to(output / "nights").parts
+        name, expected = "/".join(below), chain.until(int(night)).files
+        if name in expected:
+            lost.setdefault((name, expected[name]), []).append(path)
     return lost
 
 

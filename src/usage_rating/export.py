@@ -33,15 +33,10 @@ def export_month(output: Path, month: str, to: Path, format: str) -> list[Path]:
     first = _first_of(month)
     if format not in FORMATS:
         raise BadInput([f"--format {format}: not a format that is written. Choose {', '.join(FORMATS)}."])
-    store = Store(output)
-    if not store.chain.manifests:
-        raise BadInput([f"{output}: holds no published night. Run `usage-rating run` first."])
-    store.refuse_damaged(("invoices", "invoice_lines"))
+    files = Store(output).published_files("invoices", "invoice_lines")
     with duckdb.connect() as engine:
         engine.execute("set timezone = 'UTC'")
-        invoices, lines = (
-            engine.read_parquet([str(path) for path in store.files(name)]) for name in ("invoices", "invoice_lines")
-        )
+        invoices, lines = (engine.read_parquet([str(path) for path in own]) for own in files)
         in_month = f"issue_date >= date '{first}' and issue_date < date '{_next(first)}'"
         return write_bills(invoices.filter(in_month), lines, to)
 

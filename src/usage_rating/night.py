@@ -117,7 +117,7 @@ class Night:
         refuse_cycles_without_price(engine)
         self._run_stages("cart_statements", "line_differences")
         self._announce("reproducing what was issued")
-        reproduce(engine, self._intake.cards, settings, self._before.last, self._run_number)
+        reproduce(engine, self._intake.cards, self._before.last, self._run_number)
         self._run_stages("invoices_decided", "check_every_row_has_an_outcome")
         refuse_too_many_rejected(engine, run_id(self._run_number), self._intake.rows, settings.max_rejected)
         return self._as_of

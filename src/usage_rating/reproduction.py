@@ -6,7 +6,6 @@ from usage_rating.feeds import FEEDS
 from usage_rating.manifests import Manifest
 from usage_rating.rate_card_files import CardFile
 from usage_rating.reference import load_policies, load_rate_cards
-from usage_rating.settings import Settings
 from usage_rating.stages import Stage, all_stages, run_stages
 from usage_rating.tables import AMOUNT, QUANTITY
 
@@ -19,25 +18,22 @@ LINE_COLUMNS = dict.fromkeys(("invoice_id", "kind", "charge", "plan", "fee_from"
 }
 
 
-def reproduce(
-    engine: duckdb.DuckDBPyConnection, cards: list[CardFile], settings: Settings, before: Manifest, run_number: int
-) -> None:
-    """Makes `lines_reproduced`: of each invoice in `line_differences`, its lines from what was known when they agreed.
+def reproduce(engine: duckdb.DuckDBPyConnection, cards: list[CardFile], before: Manifest, run_number: int) -> None:
+    """Fills `lines_reproduced`, which `forget` has made.
 
+    With, of each invoice in `line_differences`, its lines from what was known when they agreed.
     That is before this run, or before the run that first held its correction. The same stages run once more in a
     schema of their own, over the rows of earlier runs, with the rate cards and policies of the last one.
 
     :raises OSError: the disk failed; the step may be tried again
     """
-    forget(engine)
     for until_run in _runs_of_differences(engine, run_number):
-        engine.execute(f"drop schema if exists {SCHEMA} cascade")
         engine.execute(f"create schema {SCHEMA}")
         engine.execute(f"set search_path = '{SCHEMA},main'")
         try:
             _open_rows_before(engine, until_run)
             load_rate_cards(engine, [file for file in cards if file.sha256 in before.rate_cards.values()])
-            load_policies(engine, before.policies or settings.policies)
+            load_policies(engine, before.policies)
             run_stages(engine, _stages())
             engine.execute(f"insert into main.lines_reproduced select {', '.join(LINE_COLUMNS)} from lines_now")
         finally:

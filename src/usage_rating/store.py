@@ -30,6 +30,7 @@ from usage_rating.views import write_views
 
 NIGHTS_KEPT = 7
 ADVICE = "`usage-rating doctor` says what it means and what can be rebuilt; else restore it from a backup."
+LINKED = (*TABLES, "billing.duckdb")  # what readers find beside the nights, as links into the last one
 UNUSABLE = ("*", "?", "[", "\\")
 
 
@@ -140,6 +141,16 @@ class Store:
         night = self.current.resolve()
         return [night / name for name in sorted(self.chain.files) if Path(name).parent == Path(folder)]
 
+    def published_files(self, *tables: str) -> list[list[Path]]:
+        """The files of some tables of the last night, found as they were written.
+
+        :raises BadInput: there is no published night, or one of the files is missing or damaged
+        """
+        if not self.chain.manifests:
+            raise BadInput([f"{self.output}: holds no published night. Run `usage-rating run` first."])
+        self.refuse_damaged(tables)
+        return [self.files(table) for table in tables]
+
     def refuse_damaged(self, folders: Container[str] | None = None) -> None:
         """Nothing is built on a file that is not as it was written.
 
@@ -187,7 +198,7 @@ class Store:
         write_views(night.resolve(), night / "billing.duckdb", list(chain.files))
         make_durable(night)
         sync(self.nights)
-        for table in (*TABLES, "billing.duckdb"):
+        for table in LINKED:
             link = self.output / table
             if not link.is_symlink():
                 link.symlink_to(Path("current") / table)

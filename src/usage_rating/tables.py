@@ -14,7 +14,8 @@ INSTANT = "timestamptz"
 class Table:
     """A published table. `order` is total, so that the same rows give the same bytes.
 
-    A table that is only added to gets one file a run; another is written anew, whole, by every run that changes it.
+    A table that is only added to gets one file a run (one of usage_history is written anew where a cycle in it is
+    corrected); another table is written anew, whole, by every run that changes it.
     """
 
     name: str

@@ -3,7 +3,8 @@
 -- why: every refusal of a value is decided here, and nothing is rounded or wrapped on the way in.
 --      The engine's own casts accept too much ('epoch', a seventh decimal, hour 24), so a pattern comes first.
 
-create or replace macro as_text(written) as nullif(written, '');
+-- A zero byte stands where a disk or a transfer lost what was written.
+create or replace macro as_text(written) as case when not contains(written, chr(0)) then nullif(written, '') end;
 
 create or replace macro as_choice(written, choices) as case when list_contains(choices, written) then written end;
 

@@ -17,7 +17,7 @@ class ColumnType(StrEnum):
 
 
 EXPECTED = {
-    ColumnType.TEXT: "text",
+    ColumnType.TEXT: "text without zero bytes",
     ColumnType.INSTANT: "a time such as 2024-01-31T23:59:59Z, to the microsecond, in the years 1900 to 9998",
     ColumnType.QUANTITY: "a number of 0 or more with up to 12 digits before the point and 6 after it",
     ColumnType.AMOUNT: "an amount of 0 or more with up to 12 digits before the point and 4 after it",

@@ -27,7 +27,7 @@ from tests.folders import ACCOUNTS, CART_EVENTS, CART_SNAPSHOTS, ONE_CUSTOMER, S
 from tests.folders import CARD as CARD_OF_CARTS
 from tests.folders import write as write_folder
 from tests.worked_example import Expectation, MarkdownTable, differences, read_table
-from usage_rating import ingest, rate_cards
+from usage_rating import csv_lines, ingest, input_files, rate_cards
 from usage_rating.cli import app
 from usage_rating.errors import BadInput
 from usage_rating.feeds import FEEDS, Column, ColumnType
@@ -374,6 +374,19 @@ def test_files_that_stop_a_run_are_named_as_shown(tmp_path: Path) -> None:
         check(files_in(tmp_path), allow_missing_final_newline=False)
     (shown,) = (block for block in blocks_of("feeds.md", "text") if "cut.csv" in block)
     assert "\n".join(sorted(told.value.faults)) == shown.rstrip()
+
+
+def test_bounds_on_a_file_are_those_of_the_code() -> None:
+    (bounds,) = (t for t in tables_of("feeds.md") if t.columns[0] == "more than")
+    assert [row[0] for row in bounds.rows] == [
+        f"{csv_lines.LINE_BYTES_MAX >> 20} MB in one line of CSV; from 2 MB on the line alone is refused",
+        f"{csv_lines.COLUMNS_MAX:,} columns in the header of a CSV file",
+        f"{csv_lines.BLANK_LINES_MAX:,} blank lines in a CSV file",
+        f"about {csv_lines.REPORTS_BYTES_MAX // csv_lines.REPORT_BYTES // 100_000:,}00,000 fields too many or too few "
+        "in the lines of a CSV file; fewer where lines are long",
+        f"{input_files.UNPACKED_TIMES_MAX} times the size of a compressed file, unpacked, and "
+        f"{input_files.UNPACKED_ALWAYS_ALLOWED >> 20} MB",
+    ]
 
 
 def test_links_and_changing_files_stop_a_run_as_shown(tmp_path: Path) -> None:

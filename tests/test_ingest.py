@@ -3,66 +3,27 @@
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.folders import csv_text, write
-from usage_rating import ingest
-from usage_rating.engine import open_engine
+from tests.folders import csv_text
+from tests.reading import Reader, reader
 from usage_rating.errors import BadInput
-from usage_rating.input_files import InputFile, check
-from usage_rating.settings import Settings
 
 MISSING, BAD, NEGATIVE = "missing_value", "bad_value", "negative_quantity"
 USAGE = "subscription_id,event_id,meter,quantity,occurred_at"
 LIMITS = "subscription_id,agreed_at,limit_amount"
 
 
-@dataclass(frozen=True)
-class Read:
-    """What became of one file: its good rows in the feed's columns, its rejected ones, and how many there were."""
-
-    total: int
-    rows: list[dict[str, Any]]
-    rejected: list[dict[str, Any]]
-
-    def by_row(self, column: str) -> dict[int, object]:
-        """Row number to the typed value, or to the reason it was rejected for."""
-        good = {row["row_number"]: row[column] for row in self.rows}
-        bad = {row["row_number"]: row["reason"] for row in self.rejected}
-        assert len(good) + len(bad) == self.total, "a row was lost, or two have one number"
-        return dict(sorted((good | bad).items()))
-
-
-Reader = Callable[[str, str | bytes], Read]
-
-
 @pytest.fixture(scope="module")
 def read(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    """Reads one file, by its name in the input folder, as a run does."""
-    folder, scratch = tmp_path_factory.mktemp("ingest"), tmp_path_factory.mktemp("scratch")
-
-    def read_file(name: str, content: str | bytes) -> Read:
-        path = write(folder, {name: content}) / name
-        feed = name.split("/", maxsplit=1)[0]
-        file = InputFile(feed, name, path, path.stat().st_size, path.stat().st_mtime_ns)
-        (checked,) = check([file], allow_missing_final_newline=False)
-        tables = [f"new_{feed}", "new_rejected_rows"]
-        for table in tables:
-            engine.execute(f"delete from {table}")
-        total = ingest.read_file(engine, checked, 1, scratch)
-        return Read(total, *(engine.table(table).order("row_number").to_arrow_table().to_pylist() for table in tables))
-
-    with open_engine(Settings(input=folder, output=folder, threads=1), scratch) as engine:
-        ingest.prepare(engine)
-        yield read_file
+    with reader(tmp_path_factory.mktemp("ingest"), tmp_path_factory.mktemp("scratch")) as read:
+        yield read
 
 
 def in_quotes(text: str) -> str:

@@ -12,7 +12,7 @@ import duckdb
 
 from usage_rating.errors import BadInput
 from usage_rating.files import hash_of, private_files, sync
-from usage_rating.input_files import CheckedFile, InputFile
+from usage_rating.input_files import CheckedFile, input_file
 from usage_rating.manifests import Chain
 from usage_rating.store import Store
 
@@ -138,15 +138,12 @@ def open_approvals(
         name = f"{FEED}/{path.name}"
         if name in known:
             continue
-        stat = path.stat()
-        files.append(
-            CheckedFile(InputFile(FEED, name, path, stat.st_size, stat.st_mtime_ns), hash_of(path), tuple(COLUMNS))
-        )
-        _read(engine, path, name, chain.last.run_number + 1)
+        file, sha256 = input_file(FEED, name, path), hash_of(path)
+        files.append(CheckedFile(file, sha256, tuple(COLUMNS), _read(engine, path, name, chain.last.run_number + 1)))
     return files
 
 
-def _read(engine: duckdb.DuckDBPyConnection, path: Path, name: str, run_number: int) -> None:
+def _read(engine: duckdb.DuckDBPyConnection, path: Path, name: str, run_number: int) -> int:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     try:
@@ -159,3 +156,4 @@ def _read(engine: duckdb.DuckDBPyConnection, path: Path, name: str, run_number: 
         )
     except (KeyError, duckdb.Error):
         raise BadInput([f"{name}: is damaged. Take it away, and approve what it held again."]) from None
+    return len(rows)

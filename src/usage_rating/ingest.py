@@ -23,7 +23,7 @@ from duckdb import (
 from usage_rating import time_zones
 from usage_rating.errors import BadInput
 from usage_rating.feeds import FEEDS, Column, ColumnType, Feed
-from usage_rating.input_files import SUFFIXES, CheckedFile, InputFile, blank_lines
+from usage_rating.input_files import SUFFIXES, UNREADABLE, CheckedFile, InputFile, blank_lines, refuse_if_changed
 from usage_rating.sql_files import read_sql
 
 ENGINE_TYPES = {
@@ -61,7 +61,7 @@ def read_file(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, run_numbe
     """Types one file's rows and appends them to `new_<feed>` or `new_rejected_rows`.
 
     :returns: the number of rows read, good and bad
-    :raises BadInput: the engine cannot read the file as a whole, or its quoting is broken
+    :raises BadInput: the engine cannot read the file as a whole, or not all of its rows, or its quoting is broken
     """
     file, feed = checked.file, FEEDS[checked.file.feed]
     link = _linked(file, scratch)
@@ -70,19 +70,33 @@ def read_file(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, run_numbe
         _typed(rows, feed, checked.header).create("typed_rows")
         malformed = 0 if file.is_parquet else _refuse_malformed_rows(engine, checked, run_number)
         typed = engine.sql(read_sql("ingest/numbered_rows.sql")) if malformed else engine.table("typed_rows")
-        return _share_out(engine, typed, feed, file, run_number) + malformed
+        total = _share_out(engine, typed, feed, file, run_number) + malformed
     except duckdb.Error as error:
         raise _refusal(file, error) from error
+    except UNREADABLE as error:
+        raise BadInput([f"{file.name}: cannot be read: {error}. Have it exported again."]) from error
     finally:
         for table in ("typed_rows", "malformed_rows", "malformed_lines", "scanned_files", "blank_lines"):
             engine.execute(f"drop table if exists {table}")
         link.unlink()
+    refuse_if_changed(file)
+    if total != checked.rows:
+        raise BadInput(
+            [
+                f"{file.name}: of its {checked.rows:,} rows {total:,} could be read. Long stretches of it may be no "
+                "rows at all; have it exported again."
+            ]
+        )
+    return total
 
 
 def _refusal(file: InputFile, error: duckdb.Error) -> Exception:
     """Tells a file the engine cannot read from a full disk and from faults of ours, which go up as they are."""
     said = str(error)
-    is_of_the_file = type(error) in (duckdb.Error, duckdb.InvalidInputException, duckdb.IOException)
+    is_of_the_file = type(error) in (duckdb.Error, duckdb.InvalidInputException, duckdb.IOException) or (
+        # A time in seconds or milliseconds can lie past what microseconds reach.
+        file.is_parquet and type(error) is duckdb.ConversionException and "Timestamp" in said
+    )
     if not is_of_the_file or "No space left" in said:
         return error
     reason = said.splitlines()[0].replace(str(file.path), file.name)

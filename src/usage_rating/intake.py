@@ -12,7 +12,7 @@ from usage_rating import ingest
 from usage_rating.approvals import open_approvals
 from usage_rating.errors import BadInput
 from usage_rating.feeds import FEEDS
-from usage_rating.input_files import CheckedFile, check, files_in, not_read, refuse_if_changed
+from usage_rating.input_files import CheckedFile, check, files_in, not_read
 from usage_rating.manifests import Chain
 from usage_rating.rate_card_files import CardFile, read_rate_cards
 from usage_rating.report import FeedCount
@@ -54,9 +54,7 @@ def take_in(
     :param before: the last night; its files are not read again, its kept rows are checked against their hashes
     :raises BadInput: files that cannot be read or lack columns, and faulty rate cards, all at once
     """
-    notes = [
-        f"not read: {name} belongs to no feed" for name in (not_read(settings.input) if settings.input.is_dir() else [])
-    ]
+    notes = [f"not read: {name} belongs to no feed" for name in not_read(settings.input)]
     announce("checking what is kept")
     store.refuse_damaged()
     announce("looking for new files")
@@ -129,7 +127,6 @@ def _read_all(
         announce(f"reading {checked.file.name}")
         try:
             rows[checked.file.name] = ingest.read_file(engine, checked, run_number, store.work)
-            refuse_if_changed(checked.file)
         except BadInput as error:
             faults += error.faults
     if faults:

@@ -14,8 +14,10 @@ from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from usage_rating.errors import BadInput
+from usage_rating.input_files import paths_below
 from usage_rating.rate_cards import Place, RateCard
 
+SUFFIXES = (".yaml", ".yml")
 NO_TEXT = "?"  # in a place, a key that is no text
 MERGE_KEY = "<<"
 KINDS = "recurring, peak, usage"
@@ -46,11 +48,11 @@ def read_rate_cards(folder: Path) -> list[CardFile]:
 
     :raises BadInput: every fault of every file, and of the versions of a card against each other
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".yml") and path.is_file())
-    if not paths:
+    faults: list[str] = []
+    paths = _cards_in(folder, faults)
+    if not paths and not faults:
         raise BadInput(["rate_cards/: no file. At least one rate card must exist, as rate_cards/NAME.v1.yaml."])
     cards: list[CardFile] = []
-    faults: list[str] = []
     for path in paths:
         name = f"{folder.name}/{path.relative_to(folder).as_posix()}"
         try:
@@ -61,6 +63,25 @@ def read_rate_cards(folder: Path) -> list[CardFile]:
     faults += _faults_between(cards)
     if faults:
         raise BadInput(faults)
+    return cards
+
+
+def _cards_in(folder: Path, faults: list[str]) -> list[Path]:
+    """The files of the cards; a version passed over in silence would leave its cycles to an older price."""
+    cards = []
+    for path in paths_below(folder, folder.parent, faults):
+        name = f"{folder.name}/{path.relative_to(folder).as_posix()}"
+        try:
+            is_folder, is_file = path.is_dir(), path.is_file()
+        except PermissionError as error:
+            faults.append(f"{name!r}: cannot be read: {error.strerror}.")
+            continue
+        if is_folder and path.is_symlink():
+            faults.append(f"{name}: a link to a folder is not followed. Put the files themselves here.")
+        elif is_file and path.suffix in SUFFIXES:
+            cards.append(path)
+        elif not is_folder and path.suffix in SUFFIXES:
+            faults.append(f"{name!r}: not a regular file. Put the rate card itself here.")
     return cards
 
 

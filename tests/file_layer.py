@@ -192,7 +192,9 @@ def lose_unsynced(copy: Path, steps: Steps) -> None:
         else:
             lost.append(change)
             if change.what == "renamed":
-                lost[:-1] = [_moved(old, *change.paths[:2]) for old in lost[:-1]]
+                lost[:-1] = [
+                    _moved(old, *change.paths[:2]) for old in lost[:-1] if not _is_name_of(old, change.paths[0])
+                ]
     for change in reversed(lost):
         paths = [copy / Path(path).relative_to(steps.folder) for path in change.paths]
         if change.what == "wrote" and paths[0].is_file() and not paths[0].is_symlink():
@@ -217,6 +219,11 @@ def _is_brought_by(path: str, change: Change) -> bool:
     if change.what == "wrote":
         return change.paths[0] == path
     return str(Path(change.paths[-1]).parent) == path
+
+
+def _is_name_of(change: Change, path: str) -> bool:
+    """Whether it made the name that a rename takes away: only the new name can be lost then."""
+    return change.what == "made" and change.paths == (path,)
 
 
 def _moved(change: Change, source: str, target: str) -> Change:

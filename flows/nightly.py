@@ -12,7 +12,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.alerts import tell_of_alerts
-from flows.notices import record_control_totals, record_refused_rows, tell_of_failure
+from flows.notices import record_control_totals, record_held_invoices, record_refused_rows, tell_of_failure
 from flows.steps import step, without_rows
 from usage_rating.night import Night
 from usage_rating.report import NightReport
@@ -39,9 +39,10 @@ def publish(night: Night) -> NightReport:
 
 @step
 def record(report: NightReport) -> None:
-    """Leaves control totals and refused rows, as counts, in the server's record."""
+    """Leaves control totals, refused rows and held invoices, as counts and sums, in the server's record."""
     record_control_totals(report)
     record_refused_rows(report)
+    record_held_invoices(report)
 
 
 @step

@@ -47,6 +47,24 @@ def record_refused_rows(report: NightReport) -> None:
     )
 
 
+def record_held_invoices(report: NightReport) -> None:
+    """Table artifact `held-invoices`: the invoices that wait, in number and money, by reason, kind and currency."""
+    create_table_artifact(
+        key="held-invoices",
+        description=f"Held as of {report.as_of}, {_run_in_words(report)}; they are in held_invoices",
+        table=[
+            {
+                "reason": held.reason,
+                "kind": held.kind,
+                "currency": held.currency,
+                "invoices": held.invoices,
+                "total": f"{held.total:f}",
+            }
+            for held in report.held
+        ],
+    )
+
+
 def tell_of_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Sends one message through the notification block the run names, if it names one (a Prefect hook)."""
     slug = flow_run.parameters.get("notification_block")

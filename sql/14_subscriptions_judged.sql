@@ -1,6 +1,6 @@
 -- 14_subscriptions_judged: each subscription row, and whether it counts.
 --
--- in:    subscription_rows, subscription_starts
+-- in:    subscription_rows, subscription_starts, late_rows
 -- out:   run_number, file, row_number | the row, verdict, reason, detail
 -- grain: one row per subscription row ever read
 with compared as (
@@ -8,6 +8,7 @@ with compared as (
         subscription_rows.*,
         case
             when subscription_rows.fault is not null then subscription_rows.fault
+            when late.feed is not null then 'late'
             when subscription_rows.voided then null
             when starts.subscription_id is null or subscription_rows.effective_at < starts.started_at
                 then 'unknown_subscription'
@@ -16,6 +17,8 @@ with compared as (
         end as misfit,
         case
             when subscription_rows.fault is not null then subscription_rows.fault_detail
+            when late.feed is not null
+                then 'it would change a bill from before the correction window; a wider --correction-window lets it in'
             when starts.subscription_id is null then 'no started row of this subscription is known yet'
             when subscription_rows.effective_at < starts.started_at then 'before the subscription started'
             when subscription_rows.account_id <> starts.account_id
@@ -25,6 +28,12 @@ with compared as (
         end as misfit_detail
     from subscription_rows
     left join subscription_starts as starts on subscription_rows.subscription_id = starts.subscription_id
+    left join late_rows as late
+        on
+            late.feed = 'subscriptions'
+            and subscription_rows.run_number = late.run_number
+            and subscription_rows.file = late.file
+            and subscription_rows.row_number = late.row_number
 ),
 
 ranked as (

@@ -1,6 +1,6 @@
 -- 15_cart_events_judged: each cart event, and whether it counts.
 --
--- in:    known_cart_events, subscription_starts, charges
+-- in:    known_cart_events, subscription_starts, charges, late_rows
 -- out:   run_number, file, row_number | the row, verdict, reason, detail
 -- grain: one row per cart event ever read
 -- why:   a voided row says nothing that could be held: it only takes its row out. Rows are ordered only where a key has
@@ -28,6 +28,7 @@ compared as (
         known.*,
         repeated.subscription_id is not null as is_repeated,
         case
+            when late.feed is not null then 'late'
             when known.voided then null
             when starts.subscription_id is null then 'unknown_subscription'
             when categories.category is null then 'unknown_category'
@@ -40,6 +41,12 @@ compared as (
             and known.occurred_at = repeated.occurred_at
     left join subscription_starts as starts on known.subscription_id = starts.subscription_id
     left join categories on starts.rate_card = categories.rate_card and known.category = categories.category
+    left join late_rows as late
+        on
+            late.feed = 'cart_events'
+            and known.run_number = late.run_number
+            and known.file = late.file
+            and known.row_number = late.row_number
 ),
 
 told_apart as (
@@ -97,6 +104,8 @@ select
             then
                 'another row of this subscription_id, cart_id, occurred_at and revision says otherwise; '
                 || 'send a higher revision'
+        when misfit = 'late'
+            then 'it would change a bill from before the correction window; a wider --correction-window lets it in'
         when misfit = 'unknown_subscription' then 'no started row of this subscription is known yet'
         when misfit = 'unknown_category' then 'no version of the rate card has a peak charge for this category'
     end as detail

@@ -1,32 +1,53 @@
 -- 16_cart_snapshot_rows: each snapshot row, told apart from its repeats; a row without a state is one that was refused.
 --
--- in:    known_cart_snapshots, subscription_starts, charges
--- out:   run_number, file, row_number | the row, is_repeated, is_conflict, arrival, revision_highest, misfit
+-- in:    known_cart_snapshots, subscription_starts, charges, late_rows
+-- out:   run_number, file, row_number | the row, is_late, is_repeated, is_conflict, arrival, revision_highest, misfit
 -- grain: one row per snapshot row ever read whose ids could be read
 -- why:   rows are ordered only where a key has several, for most have one.
-with repeated as (
+with late as (
+    select distinct
+        known.run_number,
+        known.snapshot_at
+    from known_cart_snapshots as known
+    inner join late_rows
+        on
+            known.run_number = late_rows.run_number
+            and known.file = late_rows.file
+            and known.row_number = late_rows.row_number
+    where late_rows.feed = 'cart_snapshots'
+),
+
+delivered as (
+    select
+        known.*,
+        late.snapshot_at is not null as is_late,
+        known.state is null as is_refused
+    from known_cart_snapshots as known
+    left join late on known.run_number = late.run_number and known.snapshot_at = late.snapshot_at
+),
+
+repeated as (
     select
         snapshot_at,
         subscription_id,
         cart_id,
-        max(revision) as revision_highest
-    from known_cart_snapshots
+        max(case when not is_late then revision end) as revision_highest
+    from delivered
     group by snapshot_at, subscription_id, cart_id
     having count(*) > 1
 ),
 
 known as (
     select
-        known_cart_snapshots.*,
-        known_cart_snapshots.state is null as is_refused,
-        repeated.revision_highest is not null as is_repeated,
-        coalesce(repeated.revision_highest, known_cart_snapshots.revision) as revision_highest
-    from known_cart_snapshots
+        delivered.*,
+        repeated.snapshot_at is not null as is_repeated,
+        coalesce(repeated.revision_highest, delivered.revision) as revision_highest
+    from delivered
     left join repeated
         on
-            known_cart_snapshots.snapshot_at = repeated.snapshot_at
-            and known_cart_snapshots.subscription_id = repeated.subscription_id
-            and known_cart_snapshots.cart_id = repeated.cart_id
+            delivered.snapshot_at = repeated.snapshot_at
+            and delivered.subscription_id = repeated.subscription_id
+            and delivered.cart_id = repeated.cart_id
 ),
 
 told_apart as (
@@ -74,6 +95,7 @@ select
     numbered.run_number,
     numbered.file,
     numbered.row_number,
+    numbered.is_late,
     numbered.is_refused,
     numbered.is_repeated,
     numbered.is_conflict,

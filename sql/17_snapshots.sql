@@ -11,7 +11,9 @@ with sizes as (
         snapshot_at,
         count(case when state = 'active' and not is_conflict then 1 end) as active_carts
     from cart_snapshot_rows
-    where is_refused or is_conflict or (arrival = 1 and revision = revision_highest and not voided)
+    where
+        not is_late
+        and (is_refused or is_conflict or (arrival = 1 and revision = revision_highest and not voided))
     group by snapshot_at
 ),
 

@@ -1,7 +1,7 @@
 -- 18_cart_snapshots_judged: each snapshot row, and whether it counts.
 --
 -- in:    cart_snapshot_rows, snapshots
--- out:   run_number, file, row_number | the row, is_repeated, verdict, reason, detail
+-- out:   run_number, file, row_number | the row, is_late, is_repeated, verdict, reason, detail
 -- grain: one row per snapshot row ever read whose ids could be read
 -- why:   verdict `refused` is a row that was rejected when it was read: it only lists its cart.
 with compared as (
@@ -16,11 +16,13 @@ with compared as (
         r.run_number,
         r.file,
         r.row_number,
+        r.is_late,
         r.is_repeated,
         r.is_conflict,
         r.arrival,
         case
             when r.misfit = 'refused' then 'refused'
+            when r.is_late then 'late'
             when r.voided then null
             when snapshots.is_incomplete then 'incomplete_snapshot'
             else r.misfit
@@ -55,6 +57,7 @@ select
     run_number,
     file,
     row_number,
+    is_late,
     is_repeated,
     case
         when misfit = 'refused' then 'refused'
@@ -71,6 +74,8 @@ select
             then
                 'another row of this snapshot_at, subscription_id, cart_id and revision says otherwise; '
                 || 'send a higher revision'
+        when misfit = 'late'
+            then 'it would change a bill from before the correction window; a wider --correction-window lets it in'
         when misfit = 'unknown_subscription' then 'no started row of this subscription is known yet'
         when misfit = 'unknown_category' then 'no version of the rate card has a peak charge for this category'
         when misfit = 'incomplete_snapshot'

@@ -1,6 +1,6 @@
 -- 27_usage_judged: each usage row, and whether it counts.
 --
--- in:    known_usage, subscription_starts, active_spans, plan_spans, billing_cycles, charges
+-- in:    known_usage, subscription_starts, active_spans, plan_spans, billing_cycles, charges, late_rows
 -- out:   run_number, file, row_number | the row, is_repeated, cycle_start, plan, verdict, reason, detail
 -- grain: one row per usage row ever read
 -- why:   conflicts are looked for among the rows of one cycle: an exporter may number its events anew in each. Rows
@@ -19,6 +19,7 @@ placed as (
     select
         known.*,
         repeated.event_id is not null as is_repeated,
+        late.feed is not null as is_late,
         starts.subscription_id is null as is_subscription_unknown,
         starts.rate_card,
         cycles.cycle_start,
@@ -27,6 +28,12 @@ placed as (
         spans.active_from is null as is_outside
     from known_usage as known
     left join repeated on known.subscription_id = repeated.subscription_id and known.event_id = repeated.event_id
+    left join late_rows as late
+        on
+            late.feed = 'usage'
+            and known.run_number = late.run_number
+            and known.file = late.file
+            and known.row_number = late.row_number
     left join subscription_starts as starts on known.subscription_id = starts.subscription_id
     left join billing_cycles as cycles
         on
@@ -118,6 +125,7 @@ compared as (
     select
         numbered.*,
         case
+            when numbered.is_late then 'late'
             when numbered.voided then null
             when numbered.is_subscription_unknown then 'unknown_subscription'
             when meters.meter is null then 'unknown_meter'
@@ -180,6 +188,8 @@ select
     case
         when is_conflict
             then 'another row of this subscription_id, event_id and revision says otherwise; send a higher revision'
+        when misfit = 'late'
+            then 'it would change a bill from before the correction window; a wider --correction-window lets it in'
         when misfit = 'unknown_subscription' then 'no started row of this subscription is known yet'
         when misfit = 'unknown_meter' then 'no version of the rate card has this meter'
         when misfit = 'outside_subscription' then 'the subscription is not active at occurred_at'

@@ -1,6 +1,6 @@
 -- 29_spending_limits_judged: each agreed spending limit, and whether it counts.
 --
--- in:    known_spending_limits, subscription_starts, billing_cycles, rate_card_versions
+-- in:    known_spending_limits, subscription_starts, billing_cycles, rate_card_versions, late_rows
 -- out:   run_number, file, row_number | the row, verdict, reason, detail
 -- grain: one row per spending limit row ever read
 -- why:   page 004: the new amount must be greater than the current limit. In force is the highest agreed so far, or
@@ -21,9 +21,16 @@ with told_apart as (
 compared as (
     select
         told_apart.*,
+        late.feed is not null as is_late,
         starts.subscription_id is null as is_subscription_unknown,
         versions.spending_limit_default
     from told_apart
+    left join late_rows as late
+        on
+            late.feed = 'spending_limits'
+            and told_apart.run_number = late.run_number
+            and told_apart.file = late.file
+            and told_apart.row_number = late.row_number
     left join subscription_starts as starts on told_apart.subscription_id = starts.subscription_id
     left join billing_cycles as cycles
         on
@@ -37,7 +44,8 @@ compared as (
 standing as (
     select
         *,
-        max(revision) over (partition by subscription_id, agreed_at) as revision_standing
+        max(case when not is_late then revision end)
+            over (partition by subscription_id, agreed_at) as revision_standing
     from compared
 ),
 
@@ -45,7 +53,7 @@ candidates as (
     select
         *,
         case
-            when not is_conflict and not voided and revision = revision_standing then limit_amount
+            when not is_conflict and not is_late and not voided and revision = revision_standing then limit_amount
         end as amount_standing
     from standing
 ),
@@ -76,6 +84,7 @@ fitted as (
     select
         *,
         case
+            when is_late then 'late'
             when voided then null
             when is_subscription_unknown then 'unknown_subscription'
             when limit_amount <= limit_before then 'limit_not_raised'
@@ -112,6 +121,8 @@ select
     case
         when is_conflict
             then 'another row of this subscription_id, agreed_at and revision says otherwise; send a higher revision'
+        when misfit = 'late'
+            then 'it would change a bill from before the correction window; a wider --correction-window lets it in'
         when misfit = 'unknown_subscription' then 'no started row of this subscription is known yet'
         when misfit = 'limit_not_raised'
             then 'limit_amount is not above the limit in force, ' || cast(limit_before as varchar)

@@ -49,6 +49,7 @@ changed as (
             and judged.row_number = before.row_number
     where
         judged.verdict <> 'duplicate'
+        and judged.reason is distinct from 'late'
         and not (
             judged.verdict = 'rejected'
             and judged.run_number = run_parameters.run_number

@@ -25,7 +25,10 @@ listed as (
         case when r.verdict = 'counted' then r.state end as state
     from cart_snapshots_judged as r
     inner join snapshots on r.snapshot_at = snapshots.snapshot_at
-    where r.verdict in ('counted', 'held', 'refused', 'rejected') and not snapshots.is_incomplete
+    where
+        r.verdict in ('counted', 'held', 'refused', 'rejected')
+        and not r.is_late
+        and not snapshots.is_incomplete
 ),
 
 listings as (

@@ -12,7 +12,8 @@ select
     listed.reason,
     listed.detail,
     coalesce(known.raw, typed.raw) as raw,
-    listed.read_in
+    listed.read_in,
+    listed.held_since
 from rows_listed as listed
 left join rows_listed_raw as typed
     on

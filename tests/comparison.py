@@ -60,7 +60,7 @@ class Ran:
 def run(world: World, folder: Path, as_of: date) -> Ran:
     """Writes the world under `folder` (what is not there yet) and runs one night over it."""
     write_world(world, folder / "input")
-    settings = settings_for(folder, as_of, world.min_snapshot_share)
+    settings = settings_for(folder, as_of, min_snapshot_share=world.min_snapshot_share)
     with Night(settings) as night:
         night.ingest()
         night.rate()
@@ -72,7 +72,7 @@ def run(world: World, folder: Path, as_of: date) -> Ran:
 def preview(world: World, folder: Path, as_of: date) -> Ran:
     """Writes the world under `folder` (what is not there yet) and rates it as a preview, which publishes nothing."""
     write_world(world, folder / "input")
-    settings = settings_for(folder, as_of, world.min_snapshot_share)
+    settings = settings_for(folder, as_of, min_snapshot_share=world.min_snapshot_share)
     with Night(settings, is_preview=True) as night:
         night.ingest()
         night.rate()
@@ -80,15 +80,15 @@ def preview(world: World, folder: Path, as_of: date) -> Ran:
         return Ran(night.write_preview(None), stages_of(night), with_what_lines_bill(tables), settings.output)
 
 
-def settings_for(folder: Path, as_of: date, min_snapshot_share: Decimal) -> Settings:
+def settings_for(folder: Path, as_of: date, **policies: Any) -> Settings:
     """A night over what is in `folder`, refusing nothing for the number of its wrong rows."""
     return Settings(
         input=folder / "input",
         output=folder / "output",
         as_of=as_of,
         max_rejected=Decimal(1),
-        min_snapshot_share=min_snapshot_share,
         threads=1,
+        **policies,
     )
 
 

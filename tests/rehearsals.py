@@ -11,7 +11,6 @@ from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -163,7 +162,9 @@ def world_scripts(name: str, world: World, nights: Sequence[date]) -> Iterator[S
         for (there, bill), night in zip(bills_of(world, nights), nights, strict=False):
             write_world(there, Path(folder) / "input")
             is_last = night == nights[-1] or bill is None
-            inputs, issued = night_in(Path(folder), night, world.min_snapshot_share, publishes=not is_last)
+            inputs, issued = night_in(
+                Path(folder), night, publishes=not is_last, min_snapshot_share=world.min_snapshot_share
+            )
             yield Script(f"{name}, {night}", inputs, issued, partial(told_by_oracle, bill, night, deepcopy(ledger)))
             if bill and not is_last:
                 ledger_difference(ran_in(Path(folder) / "output", night), ledger, bill)
@@ -176,7 +177,7 @@ def preview_scripts(name: str, world: World, as_of: date) -> Iterator[Script]:
         issued_before = books.close(oracle_bill.rate(world, before, books))
         ledger_difference(run(world, Path(folder), before), ledger, issued_before)
         bill = books.close(oracle_bill.rate(world, as_of, books, is_preview=True))
-        inputs, issued = night_in(Path(folder), as_of, world.min_snapshot_share, is_preview=True)
+        inputs, issued = night_in(Path(folder), as_of, is_preview=True, min_snapshot_share=world.min_snapshot_share)
         yield Script(name, inputs, issued, partial(told_by_oracle, bill, as_of, ledger))
 
 
@@ -202,12 +203,12 @@ def report_of(as_of: date) -> NightReport:
 
 
 def night_in(
-    folder: Path, as_of: date, share: Decimal = Decimal("0.5"), *, publishes: bool = False, is_preview: bool = False
+    folder: Path, as_of: date, *, publishes: bool = False, is_preview: bool = False, **policies: Any
 ) -> tuple[dict[str, pa.Table], dict[str, pa.Table]]:
     """What the stages of a night read, and what was published before it."""
     output = folder / "output"
     issued = {name: pq.read_table(output / name) for name in ADDED_TO if (output / name).exists()}
-    with Night(settings_for(folder, as_of, share), is_preview=is_preview) as night:
+    with Night(settings_for(folder, as_of, **policies), is_preview=is_preview) as night:
         night.ingest()
         with suppress(BadInput):  # a cycle without a price: what was read up to there is all there is
             night.rate()
@@ -309,7 +310,7 @@ def page_scripts(path: Path) -> Iterator[Script]:
     with TemporaryDirectory() as folder:
         for number, night in enumerate(page.nights, start=1):
             write_files(night, Path(folder) / "input")
-            inputs, issued = night_in(Path(folder), night.as_of, publishes=number < len(page.nights))
+            inputs, issued = night_in(Path(folder), night.as_of, publishes=number < len(page.nights), **night.policies)
             yield Script(f"{page.name}, night {number}", inputs, issued, told_by(night))
 
 

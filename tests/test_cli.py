@@ -231,7 +231,8 @@ BAD_SETTINGS = {
         "unknown key 'as_of'",
         "unknown key 'input'",
         "unknown key 'max_rejectd'",
-        "Known keys: allow_missing_final_newline, max_change, max_rejected, memory_limit, min_snapshot_share, threads",
+        "Known keys: allow_missing_final_newline, correction_window, max_change, max_rejected, memory_limit, "
+        "min_snapshot_share, threads",
     ],
     "max_rejected = 2\nthreads = 'many'\n": ["max_rejected: ", "threads: "],
     "max_rejected\n": ["not a readable settings file"],

@@ -220,7 +220,8 @@ def refusals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     first, second = worlds()
     for files, as_of in ((first, "2024-02-01"), (second, "2024-03-01")):
         write(folder / "input", files)
-        run_night(Settings.model_validate({"input": folder / "input", "output": folder / "output", "as_of": as_of}))
+        policies = {"as_of": as_of, "correction_window": 0}
+        run_night(Settings.model_validate({"input": folder / "input", "output": folder / "output"} | policies))
     return folder / "output"
 
 
@@ -298,6 +299,9 @@ def worlds() -> tuple[dict[str, str], dict[str, str]]:
     second = {
         "accounts/b.csv": lines_of(
             "account_id,updated_at,created_at,time_zone", "acme,2024-02-05,2024-01-01,Asia/Tokyo"
+        ),
+        "usage/late.csv": lines_of(
+            "subscription_id,event_id,meter,quantity,occurred_at", "sub-refusals,r11,messages,1,2024-01-05"
         ),
     }
     return first, second

@@ -404,7 +404,7 @@ def record_of(nights: Nights, flow_run: Any) -> str:
     return json.dumps([flow_run, tasks, artifacts, logs])
 
 
-def test_a_run_of_the_deployment_is_five_task_runs_and_two_artifacts(nights: Nights, deployment: Any) -> None:
+def test_a_run_of_the_deployment_is_five_task_runs_and_three_artifacts(nights: Nights, deployment: Any) -> None:
     due = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2024-03-02T03:00:00Z"}}
     run_id = nights.api.post(f"/deployments/{deployment['id']}/create_flow_run", {"state": due})["id"]
     flow_run = nights.api.end_of(run_id)
@@ -415,6 +415,7 @@ def test_a_run_of_the_deployment_is_five_task_runs_and_two_artifacts(nights: Nig
     assert {a["type"] for a in artifacts.values()} == {"table"}
     assert {key: json.loads(a["data"]) for key, a in artifacts.items()} == {
         "control-totals": [{"rate_card": "carts", "currency": "USD", "kind": "cycle", "invoices": 1, "total": "80.00"}],
+        "held-invoices": [],
         "refused-rows": [
             {"feed": "cart_events", "status": "held", "reason": "unknown_subscription", "rows": 1},
             {"feed": "cart_events", "status": "rejected", "reason": "bad_value", "rows": 1},

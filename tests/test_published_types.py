@@ -40,7 +40,7 @@ PUBLISHED = {
     "credit_ledger": dict.fromkeys(["account_id", "currency", "kind", "reference"], TEXT)
     | {"entry_date": DATE, "posted_as_of": DATE, "amount": AMOUNT, "balance": AMOUNT},
     "rejected_rows": dict.fromkeys(["run_id", "feed", "file", "status", "reason", "detail", "raw"], TEXT)
-    | {"row_number": pa.int64(), "read_in": TEXT},
+    | {"row_number": pa.int64(), "read_in": TEXT, "held_since": pa.date32()},
     "held_invoices": dict.fromkeys(["run_id", "invoice_id", "kind", "account_id", "subscription_id"], TEXT)
     | dict.fromkeys(["rate_card", "currency", "reason", "detail"], TEXT)
     | {"held_since": DATE, "cycle_start": DATE, "total": AMOUNT},

@@ -77,7 +77,7 @@ def first_differences(page_night: PageNight, folder: Path) -> list[str]:
     known = {*order, *PUBLISHED}
     unknown = [e.relation for e in page_night.expectations if e.relation not in known]
     assert not unknown, f"no such stage or published table: {unknown}"
-    settings = Settings(input=folder / "input", output=folder / "output", as_of=page_night.as_of)
+    settings = Settings(input=folder / "input", output=folder / "output", as_of=page_night.as_of, **page_night.policies)
     with Night(settings) as night:
         night.ingest()
         night.rate()

@@ -8,12 +8,14 @@ figure is worked out, and nothing here can write an expected table.
 import csv
 import io
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -68,9 +70,10 @@ class Expectation:
 @dataclass(frozen=True)
 class PageNight:
     """One nightly run of a page: the files that arrive before it (path in the input folder to text), the
-    date it bills up to, and what must be there afterwards."""
+    date it bills up to, the policies it runs with, and what must be there afterwards."""
 
     as_of: date
+    policies: Mapping[str, Any]
     files: Mapping[str, str]
     expectations: tuple[Expectation, ...]
 
@@ -137,9 +140,14 @@ def _nights(parts: Sequence[str], folder: Path) -> Iterator[PageNight]:
             raise PageFaultError(f"as of {as_of}: nothing is expected")
         taken |= files.keys()
         begin = end
-        yield PageNight(as_of, files, expectations)
+        yield PageNight(as_of, _policies(sections[index]), files, expectations)
     if begin < len(sections):
         raise PageFaultError(f"'## {sections[begin].heading}' is followed by no '## as of: DATE'")
+
+
+def _policies(section: _Section) -> dict[str, Any]:
+    block = re.search(r"^```toml\n(.*?)^```$", section.body, flags=re.MULTILINE | re.DOTALL)
+    return tomllib.loads(block[1]) if block else {}
 
 
 def _section(part: str) -> _Section:

@@ -45,6 +45,13 @@ def run(
         str | None,
         typer.Option(help="Hold a bill above this many times the account's last ones, until it is approved."),
     ] = None,
+    correction_window: Annotated[
+        int | None,
+        typer.Option(
+            metavar="DAYS",
+            help="Hold a late row that would change a bill whose cycle ended more than this many days ago.",
+        ),
+    ] = None,
     allow_missing_final_newline: Annotated[
         bool | None,
         typer.Option("--allow-missing-final-newline", help="Trust CSV files whose last line has no end."),
@@ -78,6 +85,7 @@ def run(
         "max_rejected": _decimal("--max-rejected", max_rejected),
         "min_snapshot_share": _decimal("--min-snapshot-share", min_snapshot_share),
         "max_change": _decimal("--max-change", max_change),
+        "correction_window": correction_window,
         "allow_missing_final_newline": allow_missing_final_newline,
         "memory_limit": memory_limit,
         "threads": threads,

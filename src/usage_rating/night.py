@@ -24,7 +24,7 @@ from usage_rating.refusals import (
     refuse_lost_starts,
     refuse_too_many_rejected,
 )
-from usage_rating.report import Alert, FeedCount, InvoiceTotal, NightReport, RefusedCount
+from usage_rating.report import Alert, FeedCount, HeldTotal, InvoiceTotal, NightReport, RefusedCount
 from usage_rating.reproduction import forget, reproduce
 from usage_rating.settings import Settings
 from usage_rating.stages import run_stages, stages_from
@@ -98,8 +98,6 @@ class Night:
         refuse_changed_cards(engine, self._intake.cards, self._before.last.rate_cards)
         load_policies(engine, settings.policies)
         forget(engine)
-        self._run_stages("accounts_judged", "credit_topups_judged")
-        refuse_lost_starts(engine)
         self._as_of = self._date_billed_up_to()
         engine.execute(
             "create or replace table run_parameters as "
@@ -112,6 +110,8 @@ class Night:
                 "is_preview": self._is_preview,
             },
         )
+        self._run_stages("late_rows", "credit_topups_judged")
+        refuse_lost_starts(engine)
         self._load_calendar()
         self._run_stages("local_dates", "cycles_without_price")
         refuse_cycles_without_price(engine)
@@ -128,7 +128,13 @@ class Night:
     def _date_billed_up_to(self) -> date:
         as_of, before = self._settings.as_of, self._before.as_of
         if as_of is None:
-            zones = [zone for (zone,) in self._rows("select distinct time_zone from subscription_starts")]
+            zones = [
+                zone
+                for (zone,) in self._rows(
+                    "select time_zone from known_accounts where time_zone is not null "
+                    "union select time_zone from rate_card_versions"
+                )
+            ]
             as_of = last_date_over(self._now or datetime.now(UTC), zones)
         if before and as_of < before:
             raise BadInput(
@@ -187,6 +193,9 @@ class Night:
         invoices = self._rows(
             "select rate_card, currency, kind, count(*), sum(total) from invoices group by all order by all"
         )
+        held = self._rows(
+            "select reason, kind, currency, count(*), sum(total) from held_invoices group by all order by all"
+        )
         digits = {file.card.currency: file.card.minor_digits for file in self._intake.cards}
         return NightReport(
             run_id=published_as,
@@ -197,6 +206,10 @@ class Night:
             invoices=[
                 InvoiceTotal(card, currency, kind, count, round(total, digits[currency]))
                 for card, currency, kind, count, total in invoices
+            ],
+            held=[
+                HeldTotal(reason, kind, currency, count, round(total, digits[currency]))
+                for reason, kind, currency, count, total in held
             ],
             alerts=[Alert(**row) for row in self._alerts()],
             notes=self._intake.notes,

@@ -117,8 +117,8 @@ def load_policies(engine: duckdb.DuckDBPyConnection, policies: Mapping[str, str]
     """Fills `policies`, one row: what the settings say of how rows are judged."""
     engine.execute(
         "create or replace table policies as select $min_snapshot_share::decimal(9, 6) as min_snapshot_share, "
-        "$max_change::decimal(9, 3) as max_change",
-        {"max_change": None} | dict(policies),
+        "$max_change::decimal(9, 3) as max_change, $correction_window::integer as correction_window",
+        {"max_change": None, "correction_window": None} | dict(policies),
     )
 
 

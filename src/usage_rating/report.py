@@ -38,6 +38,17 @@ class InvoiceTotal:
 
 
 @dataclass(frozen=True)
+class HeldTotal:
+    """The invoices that wait for one reason, of one kind and currency, and what they come to."""
+
+    reason: str
+    kind: str
+    currency: str
+    invoices: int
+    total: Decimal
+
+
+@dataclass(frozen=True)
 class Alert:
     """What a customer should know now: a spending limit nearly or wholly reached, or credit that ran out.
 
@@ -65,6 +76,7 @@ class NightReport:
     feeds: list[FeedCount]
     refused: list[RefusedCount]
     invoices: list[InvoiceTotal]
+    held: list[HeldTotal] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -89,6 +101,8 @@ def print_report(report: NightReport) -> None:
         console.print(f"Next: duckdb -readonly {report.output}/billing.duckdb 'from invoices'", markup=False)
         if report.refused:
             console.print("      'from rejected_rows' says for each row what was expected and what to do", markup=False)
+        if report.held:
+            console.print("      'from held_invoices' says for each invoice why it waits and what to do", markup=False)
 
 
 def print_preview(report: NightReport, to: Path | None) -> None:
@@ -120,6 +134,11 @@ def _sections(report: NightReport) -> list[tuple[str, list[str], list[list[str]]
             "Issued",
             ["rate card", "currency", "kind", "invoices", "total"],
             [[i.rate_card, i.currency, i.kind, f"{i.invoices:,}", f"{i.total:,}"] for i in report.invoices],
+        ),
+        (
+            "Held",
+            ["reason", "kind", "currency", "invoices", "total"],
+            [[h.reason, h.kind, h.currency, f"{h.invoices:,}", f"{h.total:,}"] for h in report.held],
         ),
     ]
 

@@ -10,7 +10,7 @@ from usage_rating.stages import Stage, all_stages, run_stages
 from usage_rating.tables import AMOUNT, QUANTITY
 
 OF_ONE_SUBSCRIPTION = ("subscriptions", "cart_events", "usage", "spending_limits")
-GIVEN = ("rows_touching", "invoices_touched")
+GIVEN = ("late_rows", "rows_touching", "invoices_touched")
 SCHEMA = "before"
 LINE_COLUMNS = dict.fromkeys(("invoice_id", "kind", "charge", "plan", "fee_from"), "varchar") | {
     "quantity": QUANTITY,
@@ -75,6 +75,10 @@ def _open_rows_before(engine: duckdb.DuckDBPyConnection, until_run: int) -> None
         only = f"and subscription_id in {own}" if feed in OF_ONE_SUBSCRIPTION else ""
         engine.execute(f"create view known_{feed} as from main.known_{feed} where run_number < {until_run} {only}")
     engine.execute(f"create view known_approvals as from main.known_approvals where run_number < {until_run}")
+    engine.execute(
+        "create table late_rows as select feed, read_in::integer as run_number, file, row_number "
+        "from main.rejected_rows_before where reason = 'late'"
+    )
     engine.execute(
         "create table invoices_touched as from main.invoices_touched "
         f"where invoice_id in (select invoice_id from main.differing where until_run = {until_run})"

@@ -24,6 +24,7 @@ class Settings(BaseModel):
     max_rejected: Share = Decimal("0.01")
     min_snapshot_share: Share = Decimal("0.5")
     max_change: Annotated[Decimal, Field(gt=0, max_digits=9, decimal_places=3)] | None = None
+    correction_window: Annotated[int, Field(ge=0, le=36_500)] | None = None
     allow_missing_final_newline: bool = False
     memory_limit: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?(MB|GB|MiB|GiB)$")] | None = None
     threads: Annotated[int, Field(ge=1)] | None = None
@@ -31,7 +32,7 @@ class Settings(BaseModel):
     @property
     def policies(self) -> dict[str, str]:
         """What a night's bills hang on beside rows and cards: kept with it, so that it can be worked out again."""
-        given = {"min_snapshot_share": self.min_snapshot_share, "max_change": self.max_change}
+        given = {name: getattr(self, name) for name in ("min_snapshot_share", "max_change", "correction_window")}
         return {name: str(value) for name, value in given.items() if value is not None}
 
 

@@ -40,7 +40,7 @@ class Stage:
     @property
     def summary(self) -> str:
         """What it makes, in a sentence."""
-        return self.head(f"{self.number}_{self.name}")
+        return self.head(f"{self.number:02}_{self.name}")
 
     @property
     def reads(self) -> list[str]:

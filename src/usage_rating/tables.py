@@ -128,6 +128,7 @@ TABLES = {
                 "detail": TEXT,
                 "raw": TEXT,
                 "read_in": TEXT,
+                "held_since": DATE,
             },
             ("feed", "read_in", "file", "row_number", "status", "reason"),
             is_only_added_to=False,

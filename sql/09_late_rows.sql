@@ -8,7 +8,8 @@
 -- why:   cycles tile, so one instant says up to when a subscription's books are closed. A snapshot says something of
 --        every customer's carts. A subscription's row at the very end of a cycle decides the fee its invoice carries.
 --        A higher revision of what a closed cycle was billed for is late wherever it puts it. What was taken in stays
---        in; only a subscription's row that was held may become late, for a new plan may make it fit.
+--        in; only a subscription's row that was held may become late, for a new plan may make it fit. Where no
+--        books are closed nothing is read.
 with closed as (
     select
         issued.subscription_id,
@@ -23,6 +24,7 @@ with closed as (
 closed_for_all as (
     select max(closed_until) as closed_until
     from closed
+    having count(*) > 0
 ),
 
 said as (
@@ -37,6 +39,7 @@ said as (
         revision,
         voided
     from known_subscriptions
+    cross join closed_for_all
     union all
     select
         'cart_events' as feed,
@@ -49,6 +52,7 @@ said as (
         revision,
         voided
     from known_cart_events
+    cross join closed_for_all
     union all
     select
         'cart_snapshots' as feed,
@@ -61,6 +65,7 @@ said as (
         revision,
         voided
     from known_cart_snapshots
+    cross join closed_for_all
     union all
     select
         'spending_limits' as feed,
@@ -73,6 +78,7 @@ said as (
         revision,
         voided
     from known_spending_limits
+    cross join closed_for_all
     union all
     select
         'usage' as feed,
@@ -85,6 +91,7 @@ said as (
         revision,
         voided
     from known_usage
+    cross join closed_for_all
     union all
     select
         'one_off_charges' as feed,
@@ -97,6 +104,7 @@ said as (
         revision,
         voided
     from known_one_off_charges
+    cross join closed_for_all
 ),
 
 listed_before as (

@@ -26,7 +26,9 @@ from tests.oracle import (
     cart_changes_of,
     cart_feeds_of,
     cycles_of,
+    date_begun,
     first_instant,
+    grouped,
     judged,
     newest_accounts,
     price_of,
@@ -153,6 +155,8 @@ class Books:
     """What earlier runs left behind: what they issued and reported.
 
     `said` is what each opening or cycle invoice came to, by what it bills: its own lines and those of its corrections.
+    `settled` spares a long row of runs the work on subscriptions of which nothing is new and nothing falls due; the
+    stages of such a run are then not whole. None: every run works out everything.
     """
 
     said: dict[InvoiceKey, list[Line]] = field(default_factory=dict)
@@ -161,6 +165,7 @@ class Books:
     usage_history: list[History] = field(default_factory=list)
     clipped: list[Clipped] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
+    settled: dict[str, "Settled"] | None = None
 
     def close(self, bill: Bill) -> Bill:
         """Takes a run in; returns its stages, and all that is published after it."""
@@ -188,6 +193,36 @@ class Books:
     def knows(self, alert: Alert) -> bool:
         """Whether an earlier run reported the threshold of this limit in this cycle."""
         return any(alert[:4] == known[:4] for known in self.alerts)
+
+    def has_settled(self, own: str, rests_on: Any, as_of: date) -> bool:
+        """Whether a run at this date can only say of a subscription what was said before."""
+        settled = self.settled.get(own) if self.settled is not None else None
+        return settled is not None and settled.rests_on == rests_on and as_of < settled.until
+
+    def settle(self, subscription: Subscription, rests_on: Any, as_of: date) -> None:
+        """Takes down what a subscription's bill rests on."""
+        if self.settled is not None:
+            self.settled[subscription.subscription_id] = Settled(rests_on, next_due(subscription, as_of))
+
+
+class Settled(NamedTuple):
+    """What the bill of a subscription rested on, and the date from which on more may fall due."""
+
+    rests_on: Any
+    until: date
+
+
+def next_due(subscription: Subscription, as_of: date) -> date:
+    """The first date after `as_of` on which a cycle begins, or an invoice may be due, whatever the card version."""
+    graces = {version["grace_days"] for version in subscription.card.versions}
+    dates = []
+    for cycle in cycles_of(subscription):
+        dates += [cycle.cycle_start, *(cycle.cycle_end + timedelta(days=grace) for grace in graces)]
+        if cycle.cycle_start > as_of:
+            break
+    started_on = date_begun(subscription.started_at, subscription.zone_name)
+    dates += [started_on + timedelta(days=grace) for grace in graces]
+    return min(day for day in dates if day > as_of)
 
 
 # ---- what becomes of the rows
@@ -608,14 +643,20 @@ def rate(world: World, as_of: date, books: Books | None = None, *, is_preview: b
     }
     standing = {feed: [row for one in found for row in one.standing] for feed, found in verdicts.items()}
     bill = Bill(cart_changes=cart_changes_of(carts), issued_before={key[1:] for key in books.said if key[0] == "cycle"})
+    by_owner = {
+        feed: grouped(row for row in found if "subscription_id" in row.values) for feed, found in standing.items()
+    }
+    changes_of: dict[str, list[CartChange]] = {}
+    for change in bill.cart_changes:
+        changes_of.setdefault(change.subscription_id, []).append(change)
     for own, subscription in subscriptions.items():
         bill.active_spans += timelines[own].active_spans()
         bill.plan_spans += timelines[own].plan_spans()
-        changes = [change for change in bill.cart_changes if change.subscription_id == own]
-        rows = {
-            feed: [row for row in found if row.values.get("subscription_id") == own] for feed, found in standing.items()
-        }
-        Biller(subscription, timelines[own], changes, rows, as_of, bill, books, is_preview).run()
+        changes, rows = changes_of.get(own, []), {feed: found.get(own, []) for feed, found in by_owner.items()}
+        rests_on = (subscription, changes, rows)
+        if not books.has_settled(own, rests_on, as_of):
+            Biller(subscription, timelines[own], changes, rows, as_of, bill, books, is_preview).run()
+            books.settle(subscription, rests_on, as_of)
     cards = rate_cards_of(world)
     bill.prepaid_cards = {name for name, card in cards.items() if is_prepaid(card)}
     for row in standing["credit_topups"]:

@@ -270,7 +270,8 @@ class Year:
     nights: list[date]
     folder: Path
     random: Random
-    books: Books = field(default_factory=Books)
+    books: Books = field(default_factory=lambda: Books(settled={}))
+    announce: Callable[[str], None] = lambda said: None
     ledger: Ledger = field(default_factory=lambda: Ledger([], []))
     tried: Counter[str] = field(default_factory=Counter)
     issued: dict[str, bytes] = field(default_factory=dict)
@@ -292,6 +293,7 @@ class Year:
             if said := self.difference(ran, bill):
                 yield f"{as_of}: {said}"
                 return
+            self.announce(f"{as_of}: night {number + 1} of {len(self.nights)}, {self.invoices.total()} invoices")
         yield from map(str, examine(self.folder / "output", self.folder / "input"))
 
     def difference(self, ran: Ran, bill: oracle_bill.Bill) -> str:
@@ -435,18 +437,20 @@ MISHAPS: tuple[Callable[[Year, World, date], str], ...] = (
 )
 
 
-def simulate(seed: int, accounts: int, days: int, folder: Path) -> tuple[Year, list[str]]:
+def simulate(
+    seed: int, accounts: int, days: int, folder: Path, announce: Callable[[str], None] = lambda said: None
+) -> tuple[Year, list[str]]:
     """Runs a year, or a part of one; gives it with what is wrong."""
     random = Random(seed)  # noqa: S311
     world, nights = year_of(random, accounts, days)
-    year = Year(world, nights, folder, random)
+    year = Year(world, nights, folder, random, announce=announce)
     return year, list(year.run())
 
 
 def main(seed: int, accounts: int, days: int) -> int:
-    """Runs it; says what was tried, and what was wrong."""
+    """Runs it, saying how far it is; then what was tried, and what was wrong."""
     with TemporaryDirectory() as folder:
-        year, faults = simulate(seed, accounts, days, Path(folder))
+        year, faults = simulate(seed, accounts, days, Path(folder), lambda said: print(said, flush=True))
         count = sum(map(len, year.world.files.values()))
         print(f"seed {seed}: {accounts} accounts, {len(year.nights)} nights of {days} days, {count:,} rows")
         print(", ".join(f"{name} {count}" for name, count in sorted((year.tried + year.invoices).items())))
@@ -455,4 +459,5 @@ def main(seed: int, accounts: int, days: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*(int(word) for word in [*sys.argv[1:], "1", "300", "365"][:3])))
+    given = sys.argv[1:]
+    sys.exit(main(*(int(word) for word in (*given, *("1", "300", "365")[len(given) :]))))

@@ -77,7 +77,7 @@ LASTING = (
     "from invoice_lines",
     "from usage_history",
     "select * exclude (posted_as_of) from credit_ledger",
-    "select * exclude (run_id, read_in) from rejected_rows",
+    "select * exclude (run_id, read_in, held_since) from rejected_rows",
 )
 
 

@@ -266,10 +266,12 @@ def _rebuild(
             announce(f"run {manifest.run_id} once more")
             if not _lay_out(manifest, scratch / "input", sources) or not _run_again(manifest, scratch):
                 return
-            for (name, sha256), places in lost.items():
+            for name, sha256 in lost.keys() & set(manifest.files.items()):
                 made = scratch / "output" / "current" / name
-                if manifest.files.get(name) == sha256 and made.is_file() and hash_of(made) == sha256:
-                    _put_everywhere(made, places)
+                if made.is_file() and hash_of(made) == sha256:
+                    _put_everywhere(made, lost.pop((name, sha256)))
+            if not lost:
+                return
 
 
 def _run_again(manifest: Manifest, scratch: Path) -> bool:

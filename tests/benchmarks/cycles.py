@@ -28,6 +28,16 @@ def _thirty_days_later(anchor: date, times: int) -> date:
     return anchor + timedelta(days=30 * times)
 
 
+COLUMNS = pa.schema(
+    {
+        "subscription_id": pa.string(),
+        "rate_card": pa.string(),
+        "cycle_start": pa.date32(),
+        "cycle_end": pa.date32(),
+        "starts_at": INSTANT,
+        "ends_at": INSTANT,
+    }
+)
 NTH_EDGE: dict[str, Callable[[date, int], date]] = {
     "carts": _month_later,
     "orders": _first_of_month,
@@ -60,7 +70,5 @@ def billing_cycles(world: World, last: date) -> pa.Table:
         edges = _edges(card, zone, started.astimezone(ZoneInfo(zone)).date(), last)
         for (start, starts_at), (end, ends_at) in pairwise(edges):
             rows.append((subscription, card, start, end, starts_at, ends_at))
-    names = {"subscription_id": pa.string(), "rate_card": pa.string(), "cycle_start": pa.date32()}
-    names |= {"cycle_end": pa.date32(), "starts_at": INSTANT, "ends_at": INSTANT}
-    columns = zip(*rows, strict=True)
-    return pa.table([pa.array(values, kind) for values, kind in zip(columns, names.values(), strict=True)], list(names))
+    columns = zip(COLUMNS, zip(*rows, strict=True), strict=True)
+    return pa.table([pa.array(values, column.type) for column, values in columns], COLUMNS)

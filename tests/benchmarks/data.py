@@ -1,4 +1,4 @@
-"""The rows of the benchmark, made from a seed: the same bytes for the same sizes, whatever machine makes them.
+"""The rows of the benchmark, made from a seed: the same sizes give the same files.
 
     python -m tests.benchmarks.data FOLDER --rows 1000000               FOLDER/parquet, an input folder of weekly files
     python -m tests.benchmarks.data FOLDER --rows 1000000 --csv         the same rows below FOLDER/csv as well
@@ -6,7 +6,8 @@
 
 and a tenth as many cart events. FOLDER/cycles.parquet has every billing cycle's edges, for those who work without the
 product. Rows come in the order in which they arrive: 3 % are repeats, half of them in the same piece, half in the next
-one; 1 % happened two weeks to two months before; 0.1 % are wrong. In the last of a row of nights nothing is late.
+one; from the third week on 1 % are late by two weeks to two months; 0.1 % are wrong. In the last of a row of nights
+nothing is late.
 """
 
 import argparse
@@ -14,7 +15,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 
@@ -24,12 +24,11 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from tests.benchmarks.cycles import billing_cycles
+from tests.benchmarks.period import DAYS, WEEK, night
 from tests.benchmarks.rows import FEEDS, Feed, Rows
-from tests.benchmarks.world import DAY, FIRST_DAY, FIRST_INSTANT, World, customer_feeds, make_world
+from tests.benchmarks.world import DAY, FIRST_INSTANT, World, customer_feeds, make_world
 
 SEED = 2024
-DAYS = 91
-WEEK = 7
 PIECE_ROWS = 1 << 20
 REPEATED, LATE, WRONG = 0.03, 0.01, 0.001
 LATE_DAYS = (14, 60)
@@ -72,8 +71,10 @@ class Maker:
         before = [] if self.repeated_next is None else [self.repeated_next]
         count = rows - wrong - again - sum(map(len, before))
         at = np.sort(random.integers(begins, ends, count))
-        earlier = at - random.integers(LATE_DAYS[0] * DAY, LATE_DAYS[1] * DAY, count)
-        at = np.where((random.random(count) < late) & (earlier >= FIRST_INSTANT), earlier, at)
+        places = random.integers(0, count, round(count * late))
+        places = places[at[places] >= FIRST_INSTANT + (LATE_DAYS[0] + 1) * DAY]
+        earliest = np.maximum(at[places] - LATE_DAYS[1] * DAY, FIRST_INSTANT)
+        at[places] = random.integers(earliest, at[places] - LATE_DAYS[0] * DAY)
         fresh = self.feed.fresh(self.world, at, self.made, random)
         self.made += count
         spoiled = fresh[random.integers(0, count, wrong)]
@@ -89,13 +90,13 @@ def weeks(folders: tuple[Path, ...], rows: int) -> list[Delivery]:
 
 def nights(folder: Path, count: int, rows: int) -> list[Delivery]:
     """So many nights, with a folder each; the last one without late rows."""
-    made = [_delivery((folder / f"{night + 1:03}",), night, count, 1, rows) for night in range(count)]
+    made = [_delivery((folder / f"{number + 1:03}",), number, count, 1, rows) for number in range(count)]
     return [*made[:-1], replace(made[-1], has_late_rows=False)]
 
 
 def _delivery(folders: tuple[Path, ...], number: int, of: int, days: int, rows: int) -> Delivery:
     begins = FIRST_INSTANT + number * days * DAY
-    name = str(FIRST_DAY + timedelta(days=number * days))
+    name = str(night(number * days + 1))
     return Delivery(folders, name, begins, begins + days * DAY, rows * (number + 1) // of - rows * number // of)
 
 
@@ -130,7 +131,7 @@ def _writer(path: Path, schema: pa.Schema, *, is_csv: bool) -> pq.ParquetWriter 
     path.parent.mkdir(parents=True, exist_ok=True)
     if is_csv:
         return pacsv.CSVWriter(f"{path}.csv", schema, write_options=pacsv.WriteOptions(quoting_style="none"))
-    in_dictionary = [name for name in schema.names if name != "event_id"]
+    in_dictionary = [name for name in schema.names if name not in ("event_id", "occurred_at")]
     return pq.ParquetWriter(f"{path}.parquet", schema, use_dictionary=in_dictionary, store_schema=False)
 
 
@@ -149,7 +150,7 @@ def make(folder: Path, rows: int, *, nights_count: int = 0, as_csv: bool = False
     inputs = tuple(folder / kind for kind in kinds)
     deliveries = nights(inputs[0], nights_count, rows) if nights_count else weeks(inputs, rows)
     write_deliveries(world, deliveries, random)
-    pq.write_table(billing_cycles(world, FIRST_DAY + timedelta(days=days)), folder / "cycles.parquet")
+    pq.write_table(billing_cycles(world, night(days + 1)), folder / "cycles.parquet")
     for input_folder in deliveries[0].folders:
         shutil.copytree(CARDS, input_folder / "rate_cards")
 

@@ -7,12 +7,14 @@ the first two months, the others in the month before.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime, time
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from tests.benchmarks.period import FIRST_DAY
 
 Numbers = npt.NDArray[np.int64]
 Shares = npt.NDArray[np.float64]
@@ -24,10 +26,9 @@ ZONES = (  # of the account, by card; orders leave it to the card
     (None,),
     ("UTC", "America/New_York"),
 )
-FIRST_DAY = date(2024, 1, 1)
 HOUR = 3_600_000_000  # instants are microseconds since 1970
 DAY = 24 * HOUR
-FIRST_INSTANT = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+FIRST_INSTANT = int(datetime.combine(FIRST_DAY, time(), UTC).timestamp()) * 1_000_000
 INSTANT = pa.timestamp("us", tz="UTC")
 APP_CYCLE = 30 * DAY
 APP_CYCLES_HEAVY = 0.05  # some begin or end outside the rows, and stay below their limit

@@ -1,5 +1,6 @@
 # make run    the nightly flow over data/sample/, invoices in out/
 # make test   lint, types and every test
+# make bench  how fast it is, beside the bare scan and two rivals; hours, unless BENCH_ROWS says less
 # make lock   pins every dependency anew from pyproject.toml
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN    := .venv/bin
@@ -8,7 +9,7 @@ SOURCES := src flows tests
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: run test lint lock clean
+.PHONY: run test lint bench lock clean
 
 run: .venv/ready
 	$(BIN)/python -m flows.nightly --input data/sample --output out --as-of 2024-05-05
@@ -19,8 +20,11 @@ test: lint
 lint: .venv/ready
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/sqlfluff lint --disable-progress-bar -p 0 sql
+	$(BIN)/sqlfluff lint --disable-progress-bar -p 0 sql tests/benchmarks
 	$(BIN)/mypy
+
+bench: .venv/ready
+	$(BIN)/python -m tests.benchmarks
 
 lock: .venv/ready
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

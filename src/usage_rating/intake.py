@@ -138,14 +138,16 @@ def _list_files_read(
     engine: duckdb.DuckDBPyConnection, before: Chain, files: list[CheckedFile], rows_of: dict[str, int]
 ) -> None:
     """Makes `files_read`: every file ever read, with its number of rows."""
-    engine.execute(
-        "create or replace table files_read (feed varchar, run_number integer, file varchar, rows_read bigint)"
-    )
-    read = [(record.feed, record.run_number, record.name, record.rows) for record in before.inputs if record.rows]
     run_number = before.last.run_number + 1
+    read = [(record.feed, record.run_number, record.name, record.rows) for record in before.inputs if record.rows]
     read += [(new.file.feed, run_number, new.file.name, rows_of[new.file.name]) for new in files]
-    if read:
-        engine.executemany("insert into files_read values (?, ?, ?, ?)", read)
+    feeds, runs, names, rows = zip(*read, strict=True) if read else ((), (), (), ())
+    engine.execute(
+        "create or replace table files_read as select "
+        "unnest($feeds::varchar[]) as feed, unnest($runs::integer[]) as run_number, "
+        "unnest($names::varchar[]) as file, unnest($rows::bigint[]) as rows_read",
+        {"feeds": list(feeds), "runs": list(runs), "names": list(names), "rows": list(rows)},
+    )
 
 
 def _open_known_rows(engine: duckdb.DuckDBPyConnection, store: Store) -> None:

@@ -91,7 +91,6 @@ def _read(path: Path, name: str) -> CardFile:
         text = data.decode("utf-8-sig")
         _refuse_aliases(text, name)
         document = YAML(typ="safe", pure=True).load(text)
-        root = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise BadInput([f"{name}: {line}{error.problem or error}."]) from None
@@ -101,10 +100,10 @@ def _read(path: Path, name: str) -> CardFile:
     try:
         card = RateCard.model_validate(document, context=known_keys)
     except ValidationError as error:
-        lines = dict(_lines(root, ()))
+        lines = _lines_of(text)
         raise BadInput(_said(name, fault, document, known_keys, lines) for fault in error.errors()) from None
     if card.amounts_too_fine:
-        lines = dict(_lines(root, ()))
+        lines = _lines_of(text)
         raise BadInput(
             f"{name}: line {_line_of(place, lines)}: {'.'.join(map(str, place))}: {amount} is finer than "
             f"{card.currency}, which has {card.minor_digits} decimals."
@@ -115,6 +114,8 @@ def _read(path: Path, name: str) -> CardFile:
 
 def _refuse_aliases(text: str, name: str) -> None:
     """An alias makes two prices out of one place: whoever edits the one does not see the other."""
+    if not any(mark in text for mark in ("&", "*", MERGE_KEY)):
+        return  # no need of going through it once more
     faults = [
         f"{name}: line {event.start_mark.line + 1}: YAML anchors, aliases and merge keys are refused; write it out."
         for event in YAML(typ="safe", pure=True).parse(text)
@@ -122,6 +123,11 @@ def _refuse_aliases(text: str, name: str) -> None:
     ]
     if faults:
         raise BadInput(faults)
+
+
+def _lines_of(text: str) -> dict[Place, int]:
+    """Where each key and item of a document stands."""
+    return dict(_lines(YAML(typ="safe", pure=True).compose(text), ()))
 
 
 def _lines(node: Node, place: Place) -> Iterator[tuple[Place, int]]:

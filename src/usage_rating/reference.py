@@ -269,9 +269,10 @@ def _months(first: date, last: date) -> list[dict[str, Any]]:
 def _load(engine: duckdb.DuckDBPyConnection, name: str, rows: list[dict[str, Any]]) -> None:
     columns = _create(engine, name)
     if rows:
-        places = ", ".join("?" for _ in columns)
-        engine.executemany(
-            f"insert into {name} values ({places})", [[row.get(column) for column in columns] for row in rows]
+        places = f"({', '.join('?' for _ in columns)})"
+        engine.execute(
+            f"insert into {name} values {', '.join(places for _ in rows)}",
+            [row.get(column) for row in rows for column in columns],
         )
 
 

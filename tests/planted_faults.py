@@ -116,7 +116,7 @@ def tried_by_name(names: Sequence[str]) -> Findings:
 def complaints(faults: Sequence[Fault], findings: Findings) -> list[str]:
     """What is not as the list of survivors says; nothing where all is well."""
     listed = survivors()
-    stages = {f"{fault.stage.number:02}_{fault.stage.name}" for fault in faults}
+    stages = {f"{fault.stage.number:03}_{fault.stage.name}" for fault in faults}
     names = {fault.name for stage in stages for fault in all_faults_of(stage)}
     gone = [name for name in listed if name.partition(":")[0] in stages and name not in names]
     new = findings.survived - set(listed)
@@ -129,7 +129,7 @@ def complaints(faults: Sequence[Fault], findings: Findings) -> list[str]:
 
 def all_faults_of(file: str) -> list[Fault]:
     """Every fault of the stage in a file, named without its ending."""
-    return next(faults_in(stage) for stage in all_stages() if f"{stage.number:02}_{stage.name}" == file)
+    return next(faults_in(stage) for stage in all_stages() if f"{stage.number:03}_{stage.name}" == file)
 
 
 def print_table(title: str, faults: Sequence[tuple[str, Fault]], findings: Findings) -> None:
@@ -157,7 +157,7 @@ def main() -> int:
         print(*(f"{fault.line}: {fault.name}" for fault in faults), sep="\n")
         return 0
     findings = tried_in_processes([fault.name for fault in faults], chosen.jobs)
-    print_table("stage", [(f"{fault.stage.number:02}_{fault.stage.name}", fault) for fault in faults], findings)
+    print_table("stage", [(f"{fault.stage.number:03}_{fault.stage.name}", fault) for fault in faults], findings)
     print_table("operator", sorted(((fault.operator, fault) for fault in faults), key=lambda row: row[0]), findings)
     wrong = complaints(faults, findings)
     print("\n" + "\n".join(wrong or ["Every fault that survived is listed with the reason why no input can show it."]))

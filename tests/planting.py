@@ -45,13 +45,13 @@ class Fault:
     @property
     def line(self) -> str:
         """The file and line where it was planted."""
-        return f"sql/{self.stage.number:02}_{self.stage.name}.sql:{line_of(self.node)}"
+        return f"sql/{self.stage.number:03}_{self.stage.name}.sql:{line_of(self.node)}"
 
     @property
     def name(self) -> str:
         """What the list of survivors calls it; it holds until the stage's own text changes."""
         repeat = f" ({self.repeat})" if self.repeat > 1 else ""
-        return f"{self.stage.number:02}_{self.stage.name}: {self.operator}: {change(self.node, self.wrong)}{repeat}"
+        return f"{self.stage.number:03}_{self.stage.name}: {self.operator}: {change(self.node, self.wrong)}{repeat}"
 
     @cached_property
     def planted(self) -> Stage:

@@ -707,7 +707,7 @@ def test_evidence_has_the_keys_listed(example: Path) -> None:
     assert corrected == dict.fromkeys(("peak", "usage", "spending_limit"), of_correction)
     in_code = {
         key
-        for stage in ("73_lines.sql", "75_rated_lines.sql", "80_invoice_lines.sql")
+        for stage in ("730_lines.sql", "750_rated_lines.sql", "800_invoice_lines.sql")
         for key in re.findall(r"(\w+)\"? := ", (SQL_FOLDER / stage).read_text(encoding="utf-8"))
     }
     assert in_code == {key for keys in (*listed.values(), of_correction) for key in keys}

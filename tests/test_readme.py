@@ -66,7 +66,7 @@ def test_the_export_writes_what_the_readme_shows(folder: Path) -> None:
 @pytest.mark.parametrize("stage", all_stages(), ids=lambda stage: str(stage.name))
 def test_the_table_of_stages_follows_the_heads(stage: Stage) -> None:
     table = (ROOT / "sql" / "README.md").read_text(encoding="utf-8")
-    assert f"| `{stage.number:02}_{stage.name}` | {stage.summary} | {', '.join(stage.reads)} |\n" in table
+    assert f"| `{stage.number:03}_{stage.name}` | {stage.summary} | {', '.join(stage.reads)} |\n" in table
 
 
 def test_every_command_is_in_the_readme() -> None:

@@ -45,7 +45,7 @@ ORDERED = (exp.RowNumber, exp.Lag, exp.Lead, exp.FirstValue, exp.LastValue, exp.
 AGGREGATES_IN_ORDER = (exp.GroupConcat, exp.ArrayAgg, exp.First, exp.Last, exp.AnyValue)
 OF_THE_MOMENT = (exp.CurrentDate, exp.CurrentTimestamp, exp.CurrentTime, exp.CurrentDatetime, exp.Rand, exp.Uuid)
 NAMES_OF_THE_MOMENT = {"now", "today", "random", "uuid", "gen_random_uuid", "nextval", "get_current_timestamp"}
-STAGES = pytest.mark.parametrize("stage", all_stages(), ids=lambda stage: f"{stage.number:02}_{stage.name}")
+STAGES = pytest.mark.parametrize("stage", all_stages(), ids=lambda stage: f"{stage.number:03}_{stage.name}")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def relations_read(tree: exp.Expr) -> set[str]:
 def test_every_file_is_a_stage() -> None:
     """No file is passed over for its name, no number is given twice, and what is read from outside exists."""
     files = sorted(path.name for path in SQL_FOLDER.glob("*.sql"))
-    assert files == [f"{stage.number:02}_{stage.name}.sql" for stage in all_stages()]
+    assert files == [f"{stage.number:03}_{stage.name}.sql" for stage in all_stages()]
     assert all(FILE_NAME.fullmatch(name) for name in files)
     assert [number for number, times in Counter(stage.number for stage in all_stages()).items() if times > 1] == []
     assert set(INPUTS) <= GIVEN
@@ -89,11 +89,11 @@ def test_one_select_a_file(stage: Stage) -> None:
 
 @STAGES
 def test_head_names_the_stage(stage: Stage) -> None:
-    head = re.match(rf"-- {stage.number:02}_{stage.name}: \S.*\.(?=\n--\n)", stage.sql, re.DOTALL)
+    head = re.match(rf"-- {stage.number:03}_{stage.name}: \S.*\.(?=\n--\n)", stage.sql, re.DOTALL)
     assert head is not None
     assert all(line.startswith("--        ") for line in head[0].splitlines()[1:])
     labels = re.findall(r"^-- (\w+): ", stage.sql, re.MULTILINE)
-    assert [label for label in labels if label != f"{stage.number:02}_{stage.name}"][:3] == ["in", "out", "grain"]
+    assert [label for label in labels if label != f"{stage.number:03}_{stage.name}"][:3] == ["in", "out", "grain"]
 
 
 @STAGES
@@ -171,5 +171,5 @@ def types(stage: Stage, night: Rehearsal) -> list[tuple[str, str]]:
 
 def test_every_stage_is_in_the_stage_table() -> None:
     """The README beside the stages lists them as they are."""
-    listed = re.findall(r"^\| `(\d\d)_(\w+)` \|", (Path(SQL_FOLDER) / "README.md").read_text("utf-8"), re.MULTILINE)
-    assert listed == [(f"{stage.number:02}", stage.name) for stage in all_stages()]
+    listed = re.findall(r"^\| `(\d{3})_(\w+)` \|", (Path(SQL_FOLDER) / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert listed == [(f"{stage.number:03}", stage.name) for stage in all_stages()]

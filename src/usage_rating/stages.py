@@ -10,8 +10,8 @@ import duckdb
 from usage_rating.errors import BadInput
 from usage_rating.sql_files import SQL_FOLDER
 
-FILE_NAME = re.compile(r"(?P<number>[0-9]{2})_(?P<name>[a-z0-9_]+)\.sql")
-CHECKS_FROM = 90
+FILE_NAME = re.compile(r"(?P<number>[0-9]{3})_(?P<name>[a-z0-9_]+)\.sql")
+CHECKS_FROM = 900
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Stage:
     @property
     def summary(self) -> str:
         """What it makes, in a sentence."""
-        return self.head(f"{self.number:02}_{self.name}")
+        return self.head(f"{self.number:03}_{self.name}")
 
     @property
     def reads(self) -> list[str]:

@@ -1,0 +1,200 @@
+-- 270_usage_judged: each usage row, and whether it counts.
+--
+-- in:    known_usage, subscription_starts, active_spans, plan_spans, billing_cycles, charges, late_rows
+-- out:   run_number, file, row_number | the row, is_repeated, cycle_start, plan, verdict, reason, detail
+-- grain: one row per usage row ever read
+-- why:   conflicts are looked for among the rows of one cycle: an exporter may number its events anew in each. Rows
+--        whose cycle is not known yet are in conflict with none. A higher revision counts across all cycles, so that it
+--        can move a row to another one. Rows are ordered only where an event has several, for most have one.
+with repeated as (
+    select
+        subscription_id,
+        event_id
+    from known_usage
+    group by subscription_id, event_id
+    having count(*) > 1
+),
+
+placed as (
+    select
+        known.*,
+        repeated.event_id is not null as is_repeated,
+        late.feed is not null as is_late,
+        starts.subscription_id is null as is_subscription_unknown,
+        starts.rate_card,
+        cycles.cycle_start,
+        cycles.rate_card_version,
+        plans.plan,
+        spans.active_from is null as is_outside
+    from known_usage as known
+    left join repeated on known.subscription_id = repeated.subscription_id and known.event_id = repeated.event_id
+    left join late_rows as late
+        on
+            late.feed = 'usage'
+            and known.run_number = late.run_number
+            and known.file = late.file
+            and known.row_number = late.row_number
+    left join subscription_starts as starts on known.subscription_id = starts.subscription_id
+    left join billing_cycles as cycles
+        on
+            known.subscription_id = cycles.subscription_id
+            and known.occurred_at >= cycles.starts_at
+            and known.occurred_at < cycles.ends_at
+    left join active_spans as spans
+        on
+            known.subscription_id = spans.subscription_id
+            and known.occurred_at >= spans.active_from
+            and (spans.active_until is null or known.occurred_at < spans.active_until)
+    left join plan_spans as plans
+        on
+            known.subscription_id = plans.subscription_id
+            and known.occurred_at >= plans.plan_from
+            and (plans.plan_until is null or known.occurred_at < plans.plan_until)
+),
+
+told_apart as (
+    select
+        *,
+        row_number() over arrivals as arrival,
+        struct_pack(meter, quantity, occurred_at, value, voided)
+        <> first_value(struct_pack(meter, quantity, occurred_at, value, voided)) over arrivals as is_conflict
+    from placed
+    where is_repeated
+    window arrivals as (
+        partition by
+            subscription_id,
+            event_id,
+            revision,
+            cycle_start,
+            case when cycle_start is null then struct_pack(meter, quantity, occurred_at, value, voided) end
+        order by run_number, file, row_number
+    )
+),
+
+numbered as (
+    select *
+    from told_apart
+    union all
+    select
+        *,
+        1 as arrival,
+        false as is_conflict
+    from placed
+    where not is_repeated
+),
+
+plan_meters as (
+    select
+        rate_card,
+        rate_card_version,
+        plan,
+        meter,
+        aggregation
+    from charges
+    where kind = 'usage'
+    union all
+    select
+        rate_card,
+        rate_card_version,
+        plan,
+        minimum_meter as meter,
+        aggregation
+    from charges
+    where minimum_meter is not null
+),
+
+meters as (
+    select distinct
+        rate_card,
+        meter
+    from plan_meters
+),
+
+meters_in_force as (
+    select
+        rate_card,
+        rate_card_version,
+        plan,
+        meter,
+        max(aggregation = 'unique') as counts_values
+    from plan_meters
+    group by rate_card, rate_card_version, plan, meter
+),
+
+compared as (
+    select
+        numbered.*,
+        case
+            when numbered.is_late then 'late'
+            when numbered.voided then null
+            when numbered.is_subscription_unknown then 'unknown_subscription'
+            when meters.meter is null then 'unknown_meter'
+            when numbered.is_outside then 'outside_subscription'
+            when in_force.counts_values and numbered.quantity > 0 and numbered.value is null then 'missing_value'
+        end as misfit,
+        numbered.cycle_start is not null and in_force.meter is null as is_unpriced
+    from numbered
+    left join meters on numbered.rate_card = meters.rate_card and numbered.meter = meters.meter
+    left join meters_in_force as in_force
+        on
+            numbered.rate_card = in_force.rate_card
+            and numbered.rate_card_version = in_force.rate_card_version
+            and numbered.plan = in_force.plan
+            and numbered.meter = in_force.meter
+),
+
+ranked as (
+    select
+        *,
+        max(case when not is_conflict and misfit is null then revision end)
+            over (partition by subscription_id, event_id) as revision_in_force
+    from compared
+    where is_repeated
+    union all
+    select
+        *,
+        revision as revision_in_force
+    from compared
+    where not is_repeated
+)
+
+select
+    subscription_id,
+    event_id,
+    meter,
+    quantity,
+    occurred_at,
+    value,
+    revision,
+    voided,
+    run_number,
+    file,
+    row_number,
+    is_repeated,
+    cycle_start,
+    plan,
+    case
+        when is_conflict then 'rejected'
+        when arrival > 1 then 'duplicate'
+        when revision < revision_in_force then 'superseded'
+        when misfit is not null then 'held'
+        when voided then 'voided'
+        when is_unpriced then 'unpriced'
+        else 'counted'
+    end as verdict,
+    case
+        when is_conflict then 'conflicting_duplicate' when misfit is null and is_unpriced then 'unpriced' else misfit
+    end as reason,
+    case
+        when is_conflict
+            then 'another row of this subscription_id, event_id and revision says otherwise; send a higher revision'
+        when misfit = 'late'
+            then 'it would change a bill from before the correction window; a wider --correction-window lets it in'
+        when misfit = 'unknown_subscription' then 'no started row of this subscription is known yet'
+        when misfit = 'unknown_meter' then 'no version of the rate card has this meter'
+        when misfit = 'outside_subscription' then 'the subscription is not active at occurred_at'
+        when misfit = 'missing_value' then 'the plan counts unique values of this meter, and value is empty'
+        when is_unpriced
+            then 'the plan in force at occurred_at has no charge for this meter; nothing is billed'
+    end as detail
+from ranked

@@ -1,9 +1,9 @@
--- 300_rows_judged: what became of every typed row of every feed.
+-- 300_rows_judged: what became of every typed row of every feed that is judged by itself: all but the plain usage.
 --
--- in:    accounts_judged, subscriptions_judged, cart_events_judged, cart_snapshots_judged, usage_judged,
+-- in:    accounts_judged, subscriptions_judged, cart_events_judged, cart_snapshots_judged, usage_rows_judged,
 --        spending_limits_judged, one_off_charges_judged, credit_topups_judged
 -- out:   feed, run_number, file, row_number | subscription_id, instant, subject, verdict, reason, detail
--- grain: one row per typed row ever read
+-- grain: one row per typed row ever read, of usage those that have to be looked at
 -- as:    view
 -- why:   subject is what a correction's evidence has to tell rows apart by: the meter, or the purchase itself.
 select
@@ -69,7 +69,7 @@ select
     verdict,
     reason,
     detail
-from usage_judged
+from usage_rows_judged
 union all
 select
     'spending_limits' as feed,

@@ -1,6 +1,7 @@
 -- 310_rows_touching: the rows that may make a difference to invoices already issued.
 --
--- in:    rows_judged, usage_judged, one_off_charges_judged, rejected_rows_before, issued_cycles, run_parameters
+-- in:    rows_judged, usage_rows_judged, usage_alone, usage_sums, one_off_charges_judged, rejected_rows_before,
+--        issued_cycles, run_parameters
 -- out:   feed, run_number, file, row_number | subscription_id, instant, subject, verdict, is_new
 -- grain: one row per row that is new in this run, or was listed as refused and is not any more, or the other way
 --        round; with the other revisions of its event or purchase, which may lie in another cycle
@@ -59,13 +60,58 @@ changed as (
             judged.run_number = run_parameters.run_number
             or (judged.verdict in ('held', 'rejected', 'refused')) <> (before.feed is not null)
         )
+    union all
+    select
+        'usage' as feed,
+        usage.run_number,
+        usage.file,
+        usage.row_number,
+        usage.subscription_id,
+        usage.occurred_at as instant,
+        usage.meter as subject,
+        'counted' as verdict
+    from usage_alone as usage
+    inner join run_parameters on usage.run_number = run_parameters.run_number
+    inner join issued_until as issued
+        on usage.subscription_id = issued.subscription_id and usage.occurred_at <= issued.issued_until
+    inner join usage_sums as sums
+        on
+            usage.subscription_id = sums.subscription_id
+            and usage.meter = sums.meter
+            and usage.occurred_at >= sums.span_from
+            and usage.occurred_at < sums.span_until
+    where sums.trouble is null
+    union all
+    select
+        'usage' as feed,
+        usage.run_number,
+        usage.file,
+        usage.row_number,
+        usage.subscription_id,
+        usage.occurred_at as instant,
+        usage.meter as subject,
+        'counted' as verdict
+    from usage_alone as usage
+    inner join listed_before as before
+        on
+            before.feed = 'usage'
+            and usage.run_number = before.run_number
+            and usage.file = before.file
+            and usage.row_number = before.row_number
+    inner join usage_sums as sums
+        on
+            usage.subscription_id = sums.subscription_id
+            and usage.meter = sums.meter
+            and usage.occurred_at >= sums.span_from
+            and usage.occurred_at < sums.span_until
+    where sums.trouble is null
 ),
 
 events as (
     select distinct
         usage.subscription_id,
         usage.event_id
-    from usage_judged as usage
+    from usage_rows_judged as usage
     inner join changed
         on
             usage.run_number = changed.run_number
@@ -94,7 +140,7 @@ touching as (
         usage.occurred_at as instant,
         usage.meter as subject,
         usage.verdict
-    from usage_judged as usage
+    from usage_rows_judged as usage
     inner join events on usage.subscription_id = events.subscription_id and usage.event_id = events.event_id
     where usage.is_repeated
     union

@@ -1,6 +1,6 @@
 -- 440_minimums: the least quantity of each charge that has a minimum, and what is missing to reach it.
 --
--- in:    cycles_due, charges, usage_judged
+-- in:    cycles_due, charges, usage_totals, usage_seen
 -- out:   subscription_id, cycle_start, charge | plan, used, minimum, shortfall, days, whole_days
 -- grain: one row per cycle due and charge with a minimum, used or not
 -- why:   a minimum is owed even where nothing was used, so this starts from the cycles. Used is the meter's quantity
@@ -35,45 +35,64 @@ with owed as (
             and charges.minimum_quantity is not null
 ),
 
-counted as (
+totals as (
+    select
+        subscription_id,
+        cycle_start,
+        meter,
+        sum(rows_above_zero) as rows_above_zero,
+        sum(quantity_sum) as quantity_sum,
+        max(quantity_max) as quantity_max
+    from usage_totals
+    group by subscription_id, cycle_start, meter
+),
+
+by_row as (
     select
         owed.subscription_id,
         owed.cycle_start,
         owed.charge,
-        owed.aggregation,
-        usage.quantity,
-        usage.value,
-        usage.occurred_at,
-        usage.event_id
+        case
+            when min(owed.aggregation) = 'latest'
+                then max_by(seen.quantity, struct_pack(seen.occurred_at, seen.event_id))
+            else count(distinct seen.value)
+        end as quantity
     from owed
-    inner join usage_judged as usage
+    inner join usage_seen as seen
         on
-            owed.subscription_id = usage.subscription_id
-            and owed.cycle_start = usage.cycle_start
-            and owed.minimum_meter = usage.meter
+            owed.subscription_id = seen.subscription_id
+            and owed.cycle_start = seen.cycle_start
+            and owed.minimum_meter = seen.meter
     where
-        usage.verdict in ('counted', 'unpriced')
-        and (usage.quantity > 0 or owed.aggregation not in ('count', 'unique'))
+        owed.aggregation in ('latest', 'unique')
+        and (seen.quantity > 0 or owed.aggregation = 'latest')
+    group by owed.subscription_id, owed.cycle_start, owed.charge
 ),
 
 used as (
     select
-        subscription_id,
-        cycle_start,
-        charge,
+        owed.subscription_id,
+        owed.cycle_start,
+        owed.charge,
         cast(
-            case min(aggregation)
-                when 'max' then max(quantity)
-                when 'latest'
-                    then
-                        max_by(quantity, case when aggregation = 'latest' then struct_pack(occurred_at, event_id) end)
-                when 'unique' then count(distinct value)
-                when 'count' then count(*)
-                else sum(quantity)
+            case owed.aggregation
+                when 'sum' then totals.quantity_sum
+                when 'count' then totals.rows_above_zero
+                when 'max' then totals.quantity_max
+                else by_row.quantity
             end as decimal(18, 6)
         ) as used
-    from counted
-    group by subscription_id, cycle_start, charge
+    from owed
+    left join totals
+        on
+            owed.subscription_id = totals.subscription_id
+            and owed.cycle_start = totals.cycle_start
+            and owed.minimum_meter = totals.meter
+    left join by_row
+        on
+            owed.subscription_id = by_row.subscription_id
+            and owed.cycle_start = by_row.cycle_start
+            and owed.charge = by_row.charge
 ),
 
 scaled as (
@@ -103,7 +122,7 @@ select
     scaled.days,
     scaled.whole_days
 from scaled
-left join used
+inner join used
     on
         scaled.subscription_id = used.subscription_id
         and scaled.cycle_start = used.cycle_start

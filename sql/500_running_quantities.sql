@@ -1,37 +1,94 @@
 -- 500_running_quantities: what each usage charge had counted after each row, where a spending limit may bite.
 --
--- in:    usage_charged, cycles_limited, charges
+-- in:    usage_sums, usage_alone, usage_rows_judged, cycles_limited, charges
 -- out:   subscription_id, cycle_start, plan, charge, event_id | occurred_at, charge_number, quantity, price_form, ...
 -- grain: one row per counted usage row and charge whose price grows row by row, in cycles with a limit
 -- why:   volume prices and max, latest and unique are known at the cycle's end only.
+with asked as (
+    select
+        limited.subscription_id,
+        limited.cycle_start,
+        limited.rate_card,
+        limited.rate_card_version,
+        charges.plan,
+        charges.meter,
+        charges.charge,
+        charges.charge_number,
+        charges.aggregation,
+        charges.price_form,
+        charges.unit_price,
+        charges.package_size,
+        charges.cap
+    from cycles_limited as limited
+    inner join charges
+        on limited.rate_card = charges.rate_card and limited.rate_card_version = charges.rate_card_version
+    where charges.kind = 'usage' and charges.aggregation in ('sum', 'count') and charges.price_form <> 'volume'
+),
+
+spans_asked as (
+    select
+        asked.*,
+        sums.span_from,
+        sums.span_until
+    from asked
+    inner join usage_sums as sums
+        on
+            asked.subscription_id = sums.subscription_id
+            and asked.cycle_start = sums.cycle_start
+            and asked.plan = sums.plan
+            and asked.meter = sums.meter
+    where sums.trouble is null
+),
+
+charged as (
+    select
+        spans_asked.* exclude (span_from, span_until),
+        usage.event_id,
+        usage.occurred_at,
+        usage.quantity
+    from usage_alone as usage
+    inner join spans_asked
+        on
+            usage.subscription_id = spans_asked.subscription_id
+            and usage.meter = spans_asked.meter
+            and usage.occurred_at >= spans_asked.span_from
+            and usage.occurred_at < spans_asked.span_until
+    union all
+    select
+        asked.*,
+        usage.event_id,
+        usage.occurred_at,
+        usage.quantity
+    from usage_rows_judged as usage
+    inner join asked
+        on
+            usage.subscription_id = asked.subscription_id
+            and usage.cycle_start = asked.cycle_start
+            and usage.plan = asked.plan
+            and usage.meter = asked.meter
+    where usage.verdict = 'counted'
+)
+
 select
-    usage.subscription_id,
-    usage.cycle_start,
-    limited.rate_card,
-    limited.rate_card_version,
-    usage.plan,
-    usage.charge,
-    usage.event_id,
-    usage.occurred_at,
-    usage.charge_number,
-    charges.price_form,
-    charges.unit_price,
-    charges.package_size,
-    charges.cap,
+    subscription_id,
+    cycle_start,
+    rate_card,
+    rate_card_version,
+    plan,
+    charge,
+    event_id,
+    occurred_at,
+    charge_number,
+    price_form,
+    unit_price,
+    package_size,
+    cap,
     cast(
-        sum(usage.counted) over (
-            partition by usage.subscription_id, usage.cycle_start, usage.plan, usage.charge
-            order by usage.occurred_at, usage.event_id
+        sum(case when aggregation = 'count' then 1 else quantity end) over (
+            partition by subscription_id, cycle_start, plan, charge
+            order by occurred_at, event_id
             rows between unbounded preceding and current row
         ) as decimal(18, 6)
     ) as quantity
-from usage_charged as usage
-inner join cycles_limited as limited
-    on usage.subscription_id = limited.subscription_id and usage.cycle_start = limited.cycle_start
-inner join charges
-    on
-        limited.rate_card = charges.rate_card
-        and limited.rate_card_version = charges.rate_card_version
-        and usage.plan = charges.plan
-        and usage.charge = charges.charge
-where usage.aggregation in ('sum', 'count') and charges.price_form <> 'volume'
+from charged
+where quantity > 0 or aggregation = 'sum'

@@ -1,7 +1,7 @@
 -- 860_rows_listed_raw: what each listed row says, from its typed values.
 --
--- in:    rows_listed, accounts_judged, subscriptions_judged, cart_events_judged, cart_snapshots_judged, usage_judged,
---        spending_limits_judged, one_off_charges_judged, credit_topups_judged
+-- in:    rows_listed, accounts_judged, subscriptions_judged, cart_events_judged, cart_snapshots_judged,
+--        usage_rows_judged, spending_limits_judged, one_off_charges_judged, credit_topups_judged
 -- out:   feed, read_in, file, row_number | raw
 -- grain: one row per listed row that could be typed
 -- why:   the text as delivered is kept only of rows that could not be typed; of all others nothing was lost in typing.
@@ -123,7 +123,7 @@ select
         )) as varchar
     ) as raw
 from rows_listed as listed
-inner join usage_judged as judged
+inner join usage_rows_judged as judged
     on
         listed.feed = 'usage'
         and cast(listed.read_in as integer) = judged.run_number

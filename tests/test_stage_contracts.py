@@ -39,6 +39,7 @@ GIVEN = {f"known_{feed}" for feed in FEEDS} | {
     "rate_card_versions",
     "rejected_rows_before",
     "run_parameters",
+    "usage_keys_repeated",
 }
 # What depends on the order of rows has to say it; what depends on the clock or on chance has no place at all.
 ORDERED = (exp.RowNumber, exp.Lag, exp.Lead, exp.FirstValue, exp.LastValue, exp.NthValue, exp.Rank, exp.DenseRank)

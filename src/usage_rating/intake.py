@@ -156,7 +156,10 @@ def _open_known_rows(engine: duckdb.DuckDBPyConnection, store: Store) -> None:
     for name in KEPT:
         files = [str(path) for path in store.files(f"kept/{name}")]
         new = engine.table(f"new_{name}")
-        (engine.read_parquet(files).union(new) if files else new).create_view(f"known_{name}")
+        known = engine.read_parquet(files).union(new) if files else new
+        if name == "usage":
+            known = known.project(f"*, hash({', '.join(FEEDS[name].key)}) as key_hash")
+        known.create_view(f"known_{name}")
     engine.execute("create or replace table issued_cycles as from known_issued_cycles")
     for name in PUBLISHED_BEFORE:
         files = [str(path) for path in store.files(name)]

@@ -24,6 +24,7 @@ from usage_rating.refusals import (
     refuse_lost_starts,
     refuse_too_many_rejected,
 )
+from usage_rating.repeats import find_repeats
 from usage_rating.report import Alert, FeedCount, HeldTotal, InvoiceTotal, NightReport, RefusedCount
 from usage_rating.reproduction import forget, reproduce
 from usage_rating.settings import Settings
@@ -110,6 +111,7 @@ class Night:
                 "is_preview": self._is_preview,
             },
         )
+        find_repeats(engine)
         self._run_stages("late_rows", "credit_topups_judged")
         refuse_lost_starts(engine)
         self._load_calendar()

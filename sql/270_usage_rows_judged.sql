@@ -1,55 +1,65 @@
--- 270_usage_judged: each usage row, and whether it counts.
+-- 270_usage_rows_judged: each usage row that has to be looked at by itself, and whether it counts.
 --
--- in:    known_usage, subscription_starts, active_spans, plan_spans, billing_cycles, charges, late_rows
+-- in:    known_usage, usage_keys_apart, usage_alone, usage_sums, subscription_spans, subscription_starts,
+--        meters_in_force, late_rows
 -- out:   run_number, file, row_number | the row, is_repeated, cycle_start, plan, verdict, reason, detail
--- grain: one row per usage row ever read
+-- grain: one row per usage row ever read that may repeat another or came too late, is voided, or falls where there is
+--        trouble
 -- why:   conflicts are looked for among the rows of one cycle: an exporter may number its events anew in each. Rows
 --        whose cycle is not known yet are in conflict with none. A higher revision counts across all cycles, so that it
---        can move a row to another one. Rows are ordered only where an event has several, for most have one.
-with repeated as (
+--        can move a row to another one.
+with chosen as (
     select
-        subscription_id,
-        event_id
-    from known_usage
-    group by subscription_id, event_id
-    having count(*) > 1
+        known.*,
+        true as is_repeated
+    from known_usage as known
+    inner join usage_keys_apart as apart on known.key_hash = apart.key_hash
+    union all
+    select
+        known.*,
+        false as is_repeated
+    from known_usage as known
+    left join usage_keys_apart as apart on known.key_hash = apart.key_hash
+    where apart.key_hash is null and known.voided
+    union all
+    select
+        alone.*,
+        false as is_repeated
+    from usage_alone as alone
+    inner join usage_sums as sums
+        on
+            alone.subscription_id = sums.subscription_id
+            and alone.meter = sums.meter
+            and (
+                sums.span_from is null
+                or (alone.occurred_at >= sums.span_from and alone.occurred_at < sums.span_until)
+            )
+    where sums.trouble is not null
 ),
 
 placed as (
     select
-        known.*,
-        repeated.event_id is not null as is_repeated,
+        chosen.*,
         late.feed is not null as is_late,
         starts.subscription_id is null as is_subscription_unknown,
         starts.rate_card,
-        cycles.cycle_start,
-        cycles.rate_card_version,
-        plans.plan,
-        spans.active_from is null as is_outside
-    from known_usage as known
-    left join repeated on known.subscription_id = repeated.subscription_id and known.event_id = repeated.event_id
+        spans.cycle_start,
+        spans.rate_card_version,
+        spans.plan,
+        spans.is_active
+    from chosen
     left join late_rows as late
         on
             late.feed = 'usage'
-            and known.run_number = late.run_number
-            and known.file = late.file
-            and known.row_number = late.row_number
-    left join subscription_starts as starts on known.subscription_id = starts.subscription_id
-    left join billing_cycles as cycles
+            and chosen.run_number = late.run_number
+            and chosen.file = late.file
+            and chosen.row_number = late.row_number
+    left join subscription_starts as starts on chosen.subscription_id = starts.subscription_id
+    left join subscription_spans as spans
         on
-            known.subscription_id = cycles.subscription_id
-            and known.occurred_at >= cycles.starts_at
-            and known.occurred_at < cycles.ends_at
-    left join active_spans as spans
-        on
-            known.subscription_id = spans.subscription_id
-            and known.occurred_at >= spans.active_from
-            and (spans.active_until is null or known.occurred_at < spans.active_until)
-    left join plan_spans as plans
-        on
-            known.subscription_id = plans.subscription_id
-            and known.occurred_at >= plans.plan_from
-            and (plans.plan_until is null or known.occurred_at < plans.plan_until)
+            chosen.subscription_id = spans.subscription_id
+            and chosen.occurred_at >= spans.span_from
+            and chosen.occurred_at < spans.span_until
 ),
 
 told_apart as (
@@ -83,42 +93,11 @@ numbered as (
     where not is_repeated
 ),
 
-plan_meters as (
-    select
-        rate_card,
-        rate_card_version,
-        plan,
-        meter,
-        aggregation
-    from charges
-    where kind = 'usage'
-    union all
-    select
-        rate_card,
-        rate_card_version,
-        plan,
-        minimum_meter as meter,
-        aggregation
-    from charges
-    where minimum_meter is not null
-),
-
 meters as (
     select distinct
         rate_card,
         meter
-    from plan_meters
-),
-
-meters_in_force as (
-    select
-        rate_card,
-        rate_card_version,
-        plan,
-        meter,
-        max(aggregation = 'unique') as counts_values
-    from plan_meters
-    group by rate_card, rate_card_version, plan, meter
+    from meters_in_force
 ),
 
 compared as (
@@ -129,7 +108,7 @@ compared as (
             when numbered.voided then null
             when numbered.is_subscription_unknown then 'unknown_subscription'
             when meters.meter is null then 'unknown_meter'
-            when numbered.is_outside then 'outside_subscription'
+            when not numbered.is_active then 'outside_subscription'
             when in_force.counts_values and numbered.quantity > 0 and numbered.value is null then 'missing_value'
         end as misfit,
         numbered.cycle_start is not null and in_force.meter is null as is_unpriced

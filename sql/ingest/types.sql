@@ -4,7 +4,9 @@
 --      The engine's own casts accept too much ('epoch', a seventh decimal, hour 24), so a pattern comes first.
 
 -- A zero byte stands where a disk or a transfer lost what was written.
-create or replace macro as_text(written) as case when not contains(written, chr(0)) then nullif(written, '') end;
+create or replace macro has_zero_byte(written) as contains(written, chr(0));
+
+create or replace macro as_text(written) as case when not has_zero_byte(written) then nullif(written, '') end;
 
 create or replace macro as_choice(written, choices) as case when list_contains(choices, written) then written end;
 
@@ -40,13 +42,20 @@ end;
 
 -- A number of a type without rounding, where it fits.
 create or replace macro fitting_quantity(number) as try_cast(number as decimal(18, 6));
+create or replace macro fitting_whole_number(number) as try_cast(number as bigint);
 
-create or replace macro within_years(instant) as
-case
-    when
-        instant >= timestamptz '1900-01-01 00:00:00+00' and instant < timestamptz '9999-01-01 00:00:00+00'
-        then instant
-end;
+-- The same as a cast while the session's time zone is UTC, at a tenth of its cost.
+create or replace macro of_utc(instant) as make_timestamptz(epoch_us(instant));
+
+-- The test of a value that has its type already: what is true of it, the engine tells from a column's statistics, or
+-- without a look into a text. As strict as the macros that read text, but for a zero byte.
+create or replace macro is_text(value) as value > '';
+create or replace macro is_quantity(number) as number >= 0 and number < 1000000000000;
+create or replace macro is_whole_number(number) as number >= 0 and number < 1000000000000000000;
+create or replace macro is_instant(instant) as
+instant >= timestamptz '1900-01-01 00:00:00+00' and instant < timestamptz '9999-01-01 00:00:00+00';
+
+create or replace macro within_years(instant) as case when is_instant(instant) then instant end;
 
 -- Without an offset: UTC, which the session's time zone is.
 create or replace macro as_instant(written) as

@@ -158,6 +158,9 @@ def meaning_of_link(link: Path) -> str:
 def meaning_of(name: str) -> str:
     """What hangs on a file of a night."""
     folder, of_run = Path(name).parent.name, Path(name).stem
+    if folder.endswith("_files"):
+        number = of_run.partition("_")[0]
+        return f"It is an input file of run {number}, kept as it is, on which every later run builds: none can begin."
     if name.startswith("kept/"):
         return f"It keeps the {folder} of run {of_run}, on which every later run builds: none can begin without it."
     if of_run == folder:

@@ -44,12 +44,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Feed:
-    """One feed. Rows with the same `key` speak of the same thing."""
+    """One feed. Rows with the same `key` speak of the same thing.
+
+    `has_originals`: it may be so large that its Parquet files are kept as they are (`originals`).
+    """
 
     name: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
     must_exist: bool = False
+    has_originals: bool = False
 
     @property
     def required_columns(self) -> list[str]:
@@ -111,6 +115,7 @@ FEEDS = {
                 Column("state", choices=_STATES),
                 *_REVISION,
             ),
+            has_originals=True,
         ),
         Feed(
             "cart_snapshots",
@@ -136,6 +141,7 @@ FEEDS = {
                 Column("value", is_required=False),
                 *_REVISION,
             ),
+            has_originals=True,
         ),
         Feed(
             "spending_limits",

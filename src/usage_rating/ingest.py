@@ -5,6 +5,8 @@ row_number), and all feeds share `new_rejected_rows`.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -63,31 +65,44 @@ def read_file(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, run_numbe
     :returns: the number of rows read, good and bad
     :raises BadInput: the engine cannot read the file as a whole, or not all of its rows, or its quoting is broken
     """
-    file, feed = checked.file, FEEDS[checked.file.feed]
-    link = _linked(file, scratch)
+    file = checked.file
+    with plainly_named(file, scratch) as link, unreadable_refused(file):
+        if file.is_parquet:
+            rows = engine.read_parquet(str(link), hive_partitioning=False)
+            total = read_parquet_rows(engine, _placed(rows), checked, run_number)
+        else:
+            total = _read_csv_rows(engine, checked, link, run_number)
+    refuse_if_incomplete(checked, total)
+    return total
+
+
+def refuse_if_incomplete(checked: CheckedFile, total: int) -> None:
+    """Every row that a file promises must have been read, and from the bytes that were hashed.
+
+    :raises BadInput: fewer or more could be read, or the file was changed meanwhile
+    """
+    refuse_if_changed(checked.file)
+    if total != checked.rows:
+        raise BadInput(
+            [
+                f"{checked.file.name}: of its {checked.rows:,} rows {total:,} could be read. Long stretches of it may "
+                "be no rows at all; have it exported again."
+            ]
+        )
+
+
+@contextmanager
+def unreadable_refused(file: InputFile) -> Iterator[None]:
+    """Says of a file that cannot be read that it is the file's fault.
+
+    :raises BadInput: instead of what the engine raised
+    """
     try:
-        rows = _parquet_rows(engine, link) if file.is_parquet else _csv_rows(engine, checked, link)
-        _typed(rows, feed, checked.header).create("typed_rows")
-        malformed = 0 if file.is_parquet else _refuse_malformed_rows(engine, checked, run_number)
-        typed = engine.sql(read_sql("ingest/numbered_rows.sql")) if malformed else engine.table("typed_rows")
-        total = _share_out(engine, typed, feed, file, run_number) + malformed
+        yield
     except duckdb.Error as error:
         raise _refusal(file, error) from error
     except UNREADABLE as error:
         raise BadInput([f"{file.name}: cannot be read: {error}. Have it exported again."]) from error
-    finally:
-        for table in ("typed_rows", "malformed_rows", "malformed_lines", "scanned_files", "blank_lines"):
-            engine.execute(f"drop table if exists {table}")
-        link.unlink()
-    refuse_if_changed(file)
-    if total != checked.rows:
-        raise BadInput(
-            [
-                f"{file.name}: of its {checked.rows:,} rows {total:,} could be read. Long stretches of it may be no "
-                "rows at all; have it exported again."
-            ]
-        )
-    return total
 
 
 def _refusal(file: InputFile, error: duckdb.Error) -> Exception:
@@ -105,21 +120,54 @@ def _refusal(file: InputFile, error: duckdb.Error) -> Exception:
     return BadInput([f"{file.name}: cannot be read: {reason} Have it exported again."])
 
 
-def _linked(file: InputFile, scratch: Path) -> Path:
-    """Gives the file a plain name: the engine takes `*` and `[` in a name for a pattern."""
+@contextmanager
+def plainly_named(file: InputFile, scratch: Path) -> Iterator[Path]:
+    """Gives the file a plain name meanwhile: the engine takes `*` and `[` in a name for a pattern."""
     link = scratch / ("input" + next(suffix for suffix in SUFFIXES if file.name.endswith(suffix)))
     link.unlink(missing_ok=True)
     link.symlink_to(file.path.resolve())
-    return link
+    try:
+        yield link
+    finally:
+        link.unlink()
 
 
-def _parquet_rows(engine: duckdb.DuckDBPyConnection, link: Path) -> duckdb.DuckDBPyRelation:
+def read_parquet_rows(
+    engine: duckdb.DuckDBPyConnection, rows: duckdb.DuckDBPyRelation, checked: CheckedFile, run_number: int
+) -> int:
+    """Types rows of a Parquet file and appends them to `new_<feed>` or `new_rejected_rows`.
+
+    :param rows: row_number, and `field_<place>` of every column of the contract that the file has
+    :returns: their number
+    """
+    feed = FEEDS[checked.file.feed]
+    try:
+        _typed(rows, feed, checked.header).create("typed_rows")
+        return _share_out(engine, engine.table("typed_rows"), feed, checked.file, run_number)
+    finally:
+        engine.execute("drop table if exists typed_rows")
+
+
+def _placed(rows: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
     """Names the columns by their place, as CSV's are: to the engine `ID` and `id` are one name."""
-    rows = engine.read_parquet(str(link))
+    is_hidden = any(name.lower() == "file_row_number" for name in rows.columns)
+    number = "row_number() over ()" if is_hidden else "file_row_number + 1"
     return rows.select(
-        SQLExpression("row_number() over ()").alias("row_number"),
+        SQLExpression(number).alias("row_number"),
         *(ColumnExpression(name).alias(f"field_{place}") for place, name in enumerate(rows.columns)),
     )
+
+
+def _read_csv_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, link: Path, run_number: int) -> int:
+    feed = FEEDS[checked.file.feed]
+    try:
+        _typed(_csv_rows(engine, checked, link), feed, checked.header).create("typed_rows")
+        malformed = _refuse_malformed_rows(engine, checked, run_number)
+        typed = engine.sql(read_sql("ingest/numbered_rows.sql")) if malformed else engine.table("typed_rows")
+        return _share_out(engine, typed, feed, checked.file, run_number) + malformed
+    finally:
+        for table in ("typed_rows", "malformed_rows", "malformed_lines", "scanned_files", "blank_lines"):
+            engine.execute(f"drop table if exists {table}")
 
 
 def _csv_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, link: Path) -> duckdb.DuckDBPyRelation:
@@ -174,8 +222,9 @@ def _typed(rows: duckdb.DuckDBPyRelation, feed: Feed, header: tuple[str, ...]) -
     fields = {column.name: _field(column, header, rows) for column in feed.columns}
     written = {name: field.cast("varchar") for name, (field, _) in fields.items()}
     values = rows.select(StarExpression(), *(_value(column, *fields[column.name]) for column in feed.columns))
+    present = [column for column in feed.columns if column.name in header]
     faults = FunctionExpression(
-        "list_value", *(fault for column in feed.columns for fault in _faults(column, written[column.name]))
+        "list_value", *(fault for column in present for fault in _faults(column, written[column.name]))
     )
     judged = values.select(
         StarExpression(),
@@ -189,7 +238,7 @@ def _typed(rows: duckdb.DuckDBPyRelation, feed: Feed, header: tuple[str, ...]) -
     has_faults = FunctionExpression("len", ColumnExpression("faults")) > ConstantExpression(0)
     return judged.select(
         ColumnExpression("row_number"),
-        *(_with_default(column) for column in feed.columns),
+        *(with_default(column, ColumnExpression(column.name)) for column in feed.columns),
         ColumnExpression("faults"),
         CaseExpression(has_faults, text.cast("varchar")).alias("raw"),
     )
@@ -226,13 +275,13 @@ def _faults(column: Column, written: Expression) -> list[Expression]:
     return faults
 
 
-def _with_default(column: Column) -> Expression:
-    value = ColumnExpression(column.name)
+def with_default(column: Column, value: Expression) -> Expression:
+    """A column's value, or what counts where a row leaves it out."""
     if column.name == "revision":
-        return CoalesceOperator(value, ConstantExpression(0)).alias(column.name)
-    if column.name == "voided":
-        return CoalesceOperator(value, ConstantExpression(value=False)).alias(column.name)
-    return value
+        value = CoalesceOperator(value, ConstantExpression(0))
+    elif column.name == "voided":
+        value = CoalesceOperator(value, ConstantExpression(value=False))
+    return value.alias(column.name)
 
 
 def _share_out(

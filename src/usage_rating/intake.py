@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import duckdb
 
-from usage_rating import ingest
+from usage_rating import ingest, originals
 from usage_rating.approvals import open_approvals
 from usage_rating.errors import BadInput
 from usage_rating.feeds import FEEDS
 from usage_rating.input_files import CheckedFile, check, files_in, not_read
 from usage_rating.manifests import Chain
+from usage_rating.originals import Original
 from usage_rating.rate_card_files import CardFile, read_rate_cards
 from usage_rating.report import FeedCount
 from usage_rating.settings import Settings
@@ -26,7 +27,11 @@ PUBLISHED_BEFORE = ("rejected_rows", "held_invoices", "invoices", "invoice_lines
 
 @dataclass(frozen=True)
 class Intake:
-    """What a night took in; `repeats` are files whose bytes were known, `rows_of` says how many rows others hold."""
+    """What a night took in; `repeats` are files whose bytes were known.
+
+    By name of the other files: `rows_of` says how many rows each holds, and `kept_as` under which name of the night's
+    folder it is kept, if as it is.
+    """
 
     cards: list[CardFile]
     files: list[CheckedFile]
@@ -35,6 +40,7 @@ class Intake:
     notes: list[str]
     approvals: list[CheckedFile]
     rows_of: dict[str, int]
+    kept_as: dict[str, str]
 
     @property
     def rows(self) -> int:
@@ -61,9 +67,9 @@ def take_in(
     checked, cards = _checked(settings, before)
     files = _not_delivered_before(checked, before, notes)
     ingest.prepare(engine)
-    rows_of = _read_all(engine, files, before.last.run_number + 1, store, announce)
+    rows_of, kept_as = _read_all(engine, files, before.last.run_number + 1, store, announce)
     approvals = open_approvals(engine, store.output, before, announce)
-    _open_known_rows(engine, store)
+    _open_known_rows(engine, store, _originals(store, before, files, kept_as))
     _list_files_read(engine, before, files, rows_of)
     rejected = dict(engine.execute("select feed, count(*) from new_rejected_rows group by feed").fetchall())
     names = {feed: [checked.file.name for checked in files if checked.file.feed == feed] for feed in FEEDS}
@@ -73,7 +79,7 @@ def take_in(
         if own
     ]
     repeats = [file for file in checked if file not in files]
-    return Intake(cards, files, repeats, feeds, notes, approvals, rows_of)
+    return Intake(cards, files, repeats, feeds, notes, approvals, rows_of, kept_as)
 
 
 def _checked(settings: Settings, before: Chain) -> tuple[list[CheckedFile], list[CardFile]]:
@@ -120,18 +126,42 @@ def _read_all(
     run_number: int,
     store: Store,
     announce: Callable[[str], None],
-) -> dict[str, int]:
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Gives the number of rows of every file, and the names of those that are kept as they are."""
     faults: list[str] = []
-    rows: dict[str, int] = {}
+    rows_of: dict[str, int] = {}
+    kept_as: dict[str, str] = {}
     for checked in files:
-        announce(f"reading {checked.file.name}")
+        file = checked.file
+        announce(f"reading {file.name}")
         try:
-            rows[checked.file.name] = ingest.read_file(engine, checked, run_number, store.work)
+            name = originals.name_of(file.feed, run_number, len(kept_as) + 1)
+            rows = originals.keep(engine, checked, run_number, store, name)
+            if rows is None:
+                rows = ingest.read_file(engine, checked, run_number, store.work)
+            else:
+                kept_as[file.name] = name
+            rows_of[file.name] = rows
         except BadInput as error:
             faults += error.faults
     if faults:
         raise BadInput(faults)
-    return rows
+    return rows_of, kept_as
+
+
+def _originals(
+    store: Store, before: Chain, files: list[CheckedFile], kept_as: dict[str, str]
+) -> dict[str, list[Original]]:
+    """By feed, the files kept as they are: those of earlier nights, and the new ones where they wait for this one."""
+    found: dict[str, list[Original]] = {feed: [] for feed in FEEDS}
+    night, run_number = store.current.resolve(), before.last.run_number + 1
+    for record in before.inputs:
+        if record.kept_as:
+            found[record.feed].append(Original(night / record.kept_as, record.run_number, record.name))
+    for file in (checked.file for checked in files):
+        if file.name in kept_as:
+            found[file.feed].append(Original(store.work / kept_as[file.name], run_number, file.name))
+    return found
 
 
 def _list_files_read(
@@ -150,13 +180,19 @@ def _list_files_read(
     )
 
 
-def _open_known_rows(engine: duckdb.DuckDBPyConnection, store: Store) -> None:
-    """Makes `known_<feed>` of what earlier nights kept and what is new, and opens what was issued."""
+def _open_known_rows(engine: duckdb.DuckDBPyConnection, store: Store, kept: dict[str, list[Original]]) -> None:
+    """Makes `known_<feed>` of what earlier nights kept and what is new, and opens what was issued.
+
+    :param kept: by feed, the files kept as they are
+    """
     engine.execute(f"create or replace table new_issued_cycles ({ISSUED_CYCLES})")
     for name in KEPT:
         files = [str(path) for path in store.files(f"kept/{name}")]
-        new = engine.table(f"new_{name}")
-        known = engine.read_parquet(files).union(new) if files else new
+        known = engine.table(f"new_{name}")
+        if files:
+            known = engine.read_parquet(files).union(known)
+        for rows in originals.open_rows(engine, FEEDS[name], kept[name]) if name in FEEDS else ():
+            known = known.union(rows)
         if name == "usage":
             known = known.project(f"*, hash({', '.join(FEEDS[name].key)}) as key_hash")
         known.create_view(f"known_{name}")

@@ -21,7 +21,10 @@ FOLDER = "manifests"
 
 @dataclass(frozen=True)
 class InputRecord:
-    """An input file that was taken in, so that it is known again; `rows` is 0 where its bytes were known already."""
+    """An input file that was taken in, so that it is known again; `rows` is 0 where its bytes were known already.
+
+    `kept_as` names its copy in a night's folder; empty, and left out of the manifest, where its rows were typed.
+    """
 
     feed: str
     name: str
@@ -30,6 +33,7 @@ class InputRecord:
     sha256: str
     run_number: int
     rows: int
+    kept_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,18 @@ class Manifest:
     @cached_property
     def sha256(self) -> str:
         """The hash of what it says, by which the next one names it."""
-        return hashlib.sha256(_text(asdict(self)).encode()).hexdigest()
+        return hashlib.sha256(_text(self._said()).encode()).hexdigest()
 
     def to_json(self) -> str:
         """The manifest's file; the same run always has the same."""
-        return _text(asdict(self) | {"sha256": self.sha256})
+        return _text(self._said() | {"sha256": self.sha256})
+
+    def _said(self) -> dict[str, Any]:
+        said = asdict(self)
+        for record in said["inputs"]:
+            if not record["kept_as"]:
+                del record["kept_as"]  # as manifests were before files were kept as they are
+        return said
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ def publish(
     """
     run_number = before.last.run_number + 1
     ((as_of,),) = engine.table("run_parameters").project("as_of").fetchall()
-    staged = store.stage()
+    originals = {intake.kept_as[f.file.name]: f.sha256 for f in intake.files if f.file.name in intake.kept_as}
+    staged = store.stage(originals)
     written = [_write_kept(engine, staged, name, run_number) for name in KEPT]
     written += [
         _write_table(staged, table, engine.table(table.name), run_number)
@@ -61,7 +62,7 @@ def publish(
         previous=before.last.sha256 if before.manifests else "",
         inputs=tuple(_records(intake, run_number)),
         rate_cards={f"{file.card.rate_card} v{file.card.version}": file.sha256 for file in intake.cards},
-        files=_hashes(staged, written),
+        files=_hashes(staged, written) | originals,
         policies=policies,
     )
     run_row = _run_row(engine, manifest, before, intake, as_of)
@@ -131,6 +132,7 @@ def _records(intake: Intake, run_number: int) -> list[InputRecord]:
             f.sha256,
             run_number,
             intake.rows_of.get(f.file.name, 0),
+            intake.kept_as.get(f.file.name, ""),
         )
         for f in (*intake.files, *intake.repeats, *intake.approvals)
     ]

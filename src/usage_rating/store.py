@@ -13,7 +13,7 @@ night are not disturbed, and the whole of a night appears at once.
 
 import os
 import shutil
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -42,6 +42,7 @@ class Store:
         self.nights = output / "nights"
         self.current = output / "current"
         self.work = output / ".work"
+        self._is_read_only = False
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -61,6 +62,7 @@ class Store:
         with TemporaryDirectory() as folder:
             self.current = self.current.resolve()  # the night as it is now, whatever is committed meanwhile
             self.work = Path(folder)
+            self._is_read_only = True
             yield
 
     @contextmanager
@@ -169,8 +171,26 @@ class Store:
         if faults:
             raise BadInput(faults)
 
-    def stage(self) -> Path:
-        """Begins a night: a folder with the last night's files, which do not count until `commit`."""
+    def keep(self, source: Path, name: str) -> Path:
+        """Copies a file for the coming night, which `stage` puts it into; who only reads gets a link to it.
+
+        :param name: the copy's name in the night's folder
+        :returns: where to read it until then
+        """
+        path = self.work / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        if self._is_read_only:
+            path.symlink_to(source.resolve())
+        else:
+            shutil.copyfile(source, path)
+        return path
+
+    def stage(self, kept: Iterable[str] = ()) -> Path:
+        """Begins a night: a folder with the last night's files, which do not count until `commit`.
+
+        :param kept: the names of files that `keep` copied for it
+        """
         staged = self.work / "night"
         shutil.rmtree(staged, ignore_errors=True)
         for folder in ("kept", "manifests", *TABLES):
@@ -178,6 +198,10 @@ class Store:
         for name in (*self.chain.files, *(manifest.name for manifest in self.chain.manifests)):
             (staged / name).parent.mkdir(parents=True, exist_ok=True)
             (staged / name).hardlink_to(self.current / name)
+        for name in kept:
+            sync(self.work / name)  # `make_durable` takes a file with two names for one of an earlier night
+            (staged / name).parent.mkdir(parents=True, exist_ok=True)
+            (staged / name).hardlink_to(self.work / name)
         return staged
 
     def commit(self, staged: Path, manifest: Manifest) -> None:

@@ -1,0 +1,199 @@
+"""Large Parquet files are kept as they are: copied byte for byte, and read from the copy by this run and later ones.
+
+Typing a row and writing it again costs far more than reading it. A file is spared both if its columns have the
+contract's types, and a test that needs no look into a text (`is_...` in sql/ingest/types.sql) tells all its faulty
+rows. Those few go the way of all other rows (`ingest`), and readers of the copy leave them out by the same test.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import reduce
+from operator import and_, or_
+from pathlib import Path
+
+import duckdb
+from duckdb import (
+    CoalesceOperator,
+    ColumnExpression,
+    ConstantExpression,
+    Expression,
+    FunctionExpression,
+)
+
+from usage_rating import ingest
+from usage_rating.feeds import FEEDS, Column, ColumnType, Feed
+from usage_rating.input_files import CheckedFile, refuse_if_changed
+from usage_rating.manifests import run_id
+from usage_rating.store import Store
+
+ROWS_MIN = 50_000  # smaller files of a night share one typed file: a reader pays for each file it opens
+EXACT_TYPES = {
+    ColumnType.TEXT: re.compile("VARCHAR"),
+    ColumnType.INSTANT: re.compile("|".join(ingest.INSTANT_TYPES)),
+    ColumnType.QUANTITY: ingest.WHOLE_TYPES,
+    ColumnType.WHOLE_NUMBER: re.compile(r"U?(TINY|SMALL|BIG)?INT(EGER)?"),
+    ColumnType.FLAG: re.compile("BOOLEAN"),
+}
+ROW_NUMBER = ColumnExpression("file_row_number") + ConstantExpression(1)
+COUNTS = "passing, misleading, coalesce(len(others), 0)"
+OF_THE_ENGINE = {"filename", "file_index", "file_row_number"}  # a column of such a name hides what the engine says
+
+
+@dataclass(frozen=True)
+class Original:
+    """A file kept as it is: where it lies, and in which run and under which name its rows were delivered."""
+
+    path: Path
+    run_number: int
+    file: str
+
+
+def name_of(feed: str, run_number: int, number: int) -> str:
+    """Where the first, second... file that a run keeps as it is lies in a night's folder."""
+    return f"kept/{feed}_files/{run_id(run_number)}_{number:04d}.parquet"
+
+
+def keep(
+    engine: duckdb.DuckDBPyConnection, checked: CheckedFile, run_number: int, store: Store, name: str
+) -> int | None:
+    """Copies a file into the coming night, if it can be kept as it is, and shares out the rows that need a closer look.
+
+    :param name: the copy's name in the night's folder
+    :returns: the number of rows, good and bad; None: the file has to be typed row by row, and nothing was done yet
+    :raises BadInput: it cannot be read, or was changed meanwhile
+    """
+    file, feed = checked.file, FEEDS[checked.file.feed]
+    if not (feed.has_originals and file.is_parquet and checked.rows >= ROWS_MIN):
+        return None
+    with ingest.unreadable_refused(file):
+        with ingest.plainly_named(file, store.work) as link:
+            if not _is_exact(_read(engine, [link]), feed, checked.header):
+                return None
+        try:
+            path = store.keep(file.path, name)
+        finally:
+            refuse_if_changed(file)
+        try:
+            _judge(_read(engine, [path]), feed).create("rows_judged")
+            ((passing, misleading, others),) = engine.table("rows_judged").project(COUNTS).fetchall()
+            if misleading:
+                path.unlink()
+                return None
+            if others:
+                rows = engine.table("rows_judged").project("unnest(others, max_depth := 2)")
+                others = ingest.read_parquet_rows(engine, rows, checked, run_number)
+        finally:
+            engine.execute("drop table if exists rows_judged")
+    total = int(passing + others)
+    ingest.refuse_if_incomplete(checked, total)
+    return total
+
+
+def open_rows(
+    engine: duckdb.DuckDBPyConnection, feed: Feed, originals: list[Original]
+) -> Iterator[duckdb.DuckDBPyRelation]:
+    """The good rows of files kept as they are, as `new_<feed>` has them: one relation for all files of one shape.
+
+    Columns that a query does not ask for cost it nothing. Which file a row is from is the same for all rows of a
+    vector, so that its name and run are looked up once for thousands.
+    """
+    for group in _by_shape(engine, originals):
+        rows = _read(engine, [original.path for original in group])
+        place = ColumnExpression("file_index").cast("bigint") + ConstantExpression(1)
+        runs = (ConstantExpression(original.run_number).cast("integer") for original in group)
+        files = (ConstantExpression(original.file) for original in group)
+        yield rows.filter(_passes(rows, feed)).select(
+            *(ingest.with_default(column, _typed(column, rows)) for column in feed.columns),
+            FunctionExpression("list_extract", FunctionExpression("list_value", *runs), place).alias("run_number"),
+            FunctionExpression("list_extract", FunctionExpression("list_value", *files), place).alias("file"),
+            ROW_NUMBER.alias("row_number"),
+        )
+
+
+def _read(engine: duckdb.DuckDBPyConnection, paths: list[Path]) -> duckdb.DuckDBPyRelation:
+    return engine.read_parquet([str(path) for path in paths], hive_partitioning=False)
+
+
+def _by_shape(engine: duckdb.DuckDBPyConnection, originals: list[Original]) -> list[list[Original]]:
+    """Files of the same columns and types: the engine reads all files of one call as the types of the first."""
+    if not originals:
+        return []
+    shapes = engine.execute(
+        "select file_name, list((name, duckdb_type) order by column_id)::varchar from parquet_schema($files) "
+        "group by file_name",
+        {"files": [str(original.path) for original in originals]},
+    )
+    shape_of, groups = dict(shapes.fetchall()), dict[str, list[Original]]()
+    for original in originals:
+        groups.setdefault(shape_of[str(original.path)], []).append(original)
+    return list(groups.values())
+
+
+def _is_exact(rows: duckdb.DuckDBPyRelation, feed: Feed, header: tuple[str, ...]) -> bool:
+    """Whether every column has a name of its own to the engine, and those of the contract have its types."""
+    names = {name.lower() for name in header}
+    if tuple(rows.columns) != header or len(names) < len(header) or names & OF_THE_ENGINE:
+        return False
+    types = dict(zip(rows.columns, map(str, rows.types), strict=True))
+    return all(EXACT_TYPES[column.type].fullmatch(types[column.name]) for column in _present(rows, feed))
+
+
+def _present(rows: duckdb.DuckDBPyRelation, feed: Feed) -> list[Column]:
+    return [column for column in feed.columns if column.name in rows.columns]
+
+
+def _judge(rows: duckdb.DuckDBPyRelation, feed: Feed) -> duckdb.DuckDBPyRelation:
+    """In one row: how many pass the test, how many of them wrongly, and the others, as `ingest` takes them.
+
+    A zero byte is seen by reading the texts alone. Every value is read here: a damaged file is found out now or never.
+    """
+    present = _present(rows, feed)
+    texts = (ColumnExpression(column.name) for column in present if column.type is ColumnType.TEXT)
+    places = {f"field_{rows.columns.index(column.name)}": ColumnExpression(column.name) for column in present}
+    fields = {"row_number": ROW_NUMBER} | places
+    return rows.select(
+        CoalesceOperator(_passes(rows, feed), ConstantExpression(value=False)).alias("passes"),
+        reduce(or_, (FunctionExpression("has_zero_byte", text) for text in texts)).alias("has_zero_byte"),
+        FunctionExpression("struct_pack", *(value.alias(name) for name, value in fields.items())).alias("fields"),
+    ).aggregate(
+        "count(*) filter (where passes) as passing, count(*) filter (where passes and has_zero_byte) as misleading, "
+        "list(fields) filter (where not passes) as others"
+    )
+
+
+def _passes(rows: duckdb.DuckDBPyRelation, feed: Feed) -> Expression:
+    """The test of a row: true of no faulty one but for a zero byte in a text; of what is right it may be false too."""
+    return reduce(and_, (test for column in _present(rows, feed) for test in _tests(column, rows)))
+
+
+def _tests(column: Column, rows: duckdb.DuckDBPyRelation) -> Iterator[Expression]:
+    value = _plain(column, rows)
+    if column.choices:
+        test = value.isin(*(ConstantExpression(choice) for choice in column.choices))
+    elif column.type is ColumnType.FLAG or (column.type is ColumnType.TEXT and not column.is_required):
+        return
+    else:
+        test = FunctionExpression(column.type.value.replace("as_", "is_"), value)
+    yield test if column.is_required else test | value.isnull()
+
+
+def _plain(column: Column, rows: duckdb.DuckDBPyRelation) -> Expression:
+    """A column as the file has it, but for times without a zone, which are UTC."""
+    value = ColumnExpression(column.name)
+    is_without_zone = str(rows.types[rows.columns.index(column.name)]) == "TIMESTAMP"
+    return FunctionExpression("of_utc", value) if is_without_zone else value
+
+
+def _typed(column: Column, rows: duckdb.DuckDBPyRelation) -> Expression:
+    """A column of the rows that pass, as the contract's type. Nothing here can fail, whatever is worked out first."""
+    if column.name not in rows.columns:
+        return ConstantExpression(None).cast(ingest.ENGINE_TYPES[column.type])
+    value = _plain(column, rows)
+    if column.type is ColumnType.QUANTITY:
+        return FunctionExpression("fitting_quantity", value)
+    if column.type is ColumnType.WHOLE_NUMBER:
+        return FunctionExpression("fitting_whole_number", value)
+    if column.type is ColumnType.TEXT and not column.is_required:
+        return FunctionExpression("nullif", value, ConstantExpression(""))
+    return value

@@ -263,9 +263,10 @@ def _rebuild(
 ) -> None:
     """Runs the nights again, one by one, and takes each lost file as it comes out."""
     sources = _sources(input_folder) | _sources(output, APPROVALS)
+    _put_back_originals(chain, sources, lost)
     with TemporaryDirectory(dir=output, prefix=".doctor-") as folder:
         scratch = Path(folder)
-        for manifest in chain.manifests:
+        for manifest in chain.manifests if lost else ():
             announce(f"run {manifest.run_id} once more")
             if not _lay_out(manifest, scratch / "input", sources) or not _run_again(manifest, scratch):
                 return
@@ -275,6 +276,16 @@ def _rebuild(
                     _put_everywhere(made, lost.pop((name, sha256)))
             if not lost:
                 return
+
+
+def _put_back_originals(
+    chain: Chain, sources: dict[tuple[str, str], Path], lost: dict[tuple[str, str], list[Path]]
+) -> None:
+    """An input file that was kept as it is needs no run."""
+    for record in chain.inputs:
+        source = sources.get((record.feed, record.sha256))
+        if source and (record.kept_as, record.sha256) in lost:
+            _put_everywhere(source, lost.pop((record.kept_as, record.sha256)))
 
 
 def _run_again(manifest: Manifest, scratch: Path) -> bool:

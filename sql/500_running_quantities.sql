@@ -42,7 +42,18 @@ spans_asked as (
 
 charged as (
     select
-        spans_asked.* exclude (span_from, span_until),
+        spans_asked.subscription_id,
+        spans_asked.cycle_start,
+        spans_asked.rate_card,
+        spans_asked.rate_card_version,
+        spans_asked.plan,
+        spans_asked.charge,
+        spans_asked.charge_number,
+        spans_asked.aggregation,
+        spans_asked.price_form,
+        spans_asked.unit_price,
+        spans_asked.package_size,
+        spans_asked.cap,
         usage.event_id,
         usage.occurred_at,
         usage.quantity
@@ -55,7 +66,18 @@ charged as (
             and usage.occurred_at < spans_asked.span_until
     union all
     select
-        asked.*,
+        asked.subscription_id,
+        asked.cycle_start,
+        asked.rate_card,
+        asked.rate_card_version,
+        asked.plan,
+        asked.charge,
+        asked.charge_number,
+        asked.aggregation,
+        asked.price_form,
+        asked.unit_price,
+        asked.package_size,
+        asked.cap,
         usage.event_id,
         usage.occurred_at,
         usage.quantity

@@ -1,6 +1,6 @@
 -- 268_usage_sums: what each meter counts in each span of a subscription.
 --
--- in:    usage_alone, subscription_spans, subscription_starts, meters_in_force
+-- in:    usage_alone, subscription_spans, meters_in_force
 -- out:   subscription_id, meter, span_from | span_until, cycle_start, plan, trouble, usage_rows, rows_above_zero, ...
 -- grain: one row per subscription, meter and span with a row that has its key to itself; of an unknown subscription
 --        one per meter, without a span
@@ -40,7 +40,7 @@ select
     spans.cycle_start,
     spans.plan,
     case
-        when starts.subscription_id is null then 'unknown_subscription'
+        when added_up.span_from is null then 'unknown_subscription'
         when meters.meter is null then 'unknown_meter'
         when not spans.is_active then 'outside_subscription'
         when in_force.counts_values and added_up.rows_without_value > 0 then 'missing_value'
@@ -51,10 +51,9 @@ select
     added_up.quantity_sum,
     added_up.quantity_max
 from added_up
-left join subscription_starts as starts on added_up.subscription_id = starts.subscription_id
 left join subscription_spans as spans
     on added_up.subscription_id = spans.subscription_id and added_up.span_from = spans.span_from
-left join meters on starts.rate_card = meters.rate_card and added_up.meter = meters.meter
+left join meters on spans.rate_card = meters.rate_card and added_up.meter = meters.meter
 left join meters_in_force as in_force
     on
         spans.rate_card = in_force.rate_card

@@ -1,7 +1,6 @@
 -- 270_usage_rows_judged: each usage row that has to be looked at by itself, and whether it counts.
 --
--- in:    known_usage, usage_keys_apart, usage_alone, usage_sums, subscription_spans, subscription_starts,
---        meters_in_force, late_rows
+-- in:    known_usage, usage_keys_apart, usage_alone, usage_sums, subscription_spans, meters_in_force, late_rows
 -- out:   run_number, file, row_number | the row, is_repeated, cycle_start, plan, verdict, reason, detail
 -- grain: one row per usage row ever read that may repeat another or came too late, is voided, or falls where there is
 --        trouble
@@ -41,8 +40,8 @@ placed as (
     select
         chosen.*,
         late.feed is not null as is_late,
-        starts.subscription_id is null as is_subscription_unknown,
-        starts.rate_card,
+        spans.span_from is null as is_subscription_unknown,
+        spans.rate_card,
         spans.cycle_start,
         spans.rate_card_version,
         spans.plan,
@@ -54,7 +53,6 @@ placed as (
             and chosen.run_number = late.run_number
             and chosen.file = late.file
             and chosen.row_number = late.row_number
-    left join subscription_starts as starts on chosen.subscription_id = starts.subscription_id
     left join subscription_spans as spans
         on
             chosen.subscription_id = spans.subscription_id

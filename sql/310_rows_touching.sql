@@ -30,6 +30,23 @@ listed_before as (
     where status in ('held', 'rejected')
 ),
 
+usage_asked as (
+    select usage.*
+    from usage_alone as usage
+    inner join run_parameters on usage.run_number = run_parameters.run_number
+    inner join issued_until as issued
+        on usage.subscription_id = issued.subscription_id and usage.occurred_at <= issued.issued_until
+    union all
+    select usage.*
+    from usage_alone as usage
+    inner join listed_before as before
+        on
+            before.feed = 'usage'
+            and usage.run_number = before.run_number
+            and usage.file = before.file
+            and usage.row_number = before.row_number
+),
+
 changed as (
     select
         judged.feed,
@@ -70,34 +87,7 @@ changed as (
         usage.occurred_at as instant,
         usage.meter as subject,
         'counted' as verdict
-    from usage_alone as usage
-    inner join run_parameters on usage.run_number = run_parameters.run_number
-    inner join issued_until as issued
-        on usage.subscription_id = issued.subscription_id and usage.occurred_at <= issued.issued_until
-    inner join usage_sums as sums
-        on
-            usage.subscription_id = sums.subscription_id
-            and usage.meter = sums.meter
-            and usage.occurred_at >= sums.span_from
-            and usage.occurred_at < sums.span_until
-    where sums.trouble is null
-    union all
-    select
-        'usage' as feed,
-        usage.run_number,
-        usage.file,
-        usage.row_number,
-        usage.subscription_id,
-        usage.occurred_at as instant,
-        usage.meter as subject,
-        'counted' as verdict
-    from usage_alone as usage
-    inner join listed_before as before
-        on
-            before.feed = 'usage'
-            and usage.run_number = before.run_number
-            and usage.file = before.file
-            and usage.row_number = before.row_number
+    from usage_asked as usage
     inner join usage_sums as sums
         on
             usage.subscription_id = sums.subscription_id

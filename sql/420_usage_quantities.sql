@@ -47,10 +47,7 @@ by_row as (
             and counted.cycle_start = seen.cycle_start
             and counted.plan = seen.plan
             and counted.meter = seen.meter
-    where
-        counted.aggregation in ('latest', 'unique')
-        and seen.verdict = 'counted'
-        and (seen.quantity > 0 or counted.aggregation = 'latest')
+    where seen.verdict = 'counted' and (seen.quantity > 0 or counted.aggregation = 'latest')
     group by counted.subscription_id, counted.cycle_start, counted.plan, counted.charge
 )
 

@@ -63,36 +63,8 @@ by_row as (
             owed.subscription_id = seen.subscription_id
             and owed.cycle_start = seen.cycle_start
             and owed.minimum_meter = seen.meter
-    where
-        owed.aggregation in ('latest', 'unique')
-        and (seen.quantity > 0 or owed.aggregation = 'latest')
+    where seen.quantity > 0 or owed.aggregation = 'latest'
     group by owed.subscription_id, owed.cycle_start, owed.charge
-),
-
-used as (
-    select
-        owed.subscription_id,
-        owed.cycle_start,
-        owed.charge,
-        cast(
-            case owed.aggregation
-                when 'sum' then totals.quantity_sum
-                when 'count' then totals.rows_above_zero
-                when 'max' then totals.quantity_max
-                else by_row.quantity
-            end as decimal(18, 6)
-        ) as used
-    from owed
-    left join totals
-        on
-            owed.subscription_id = totals.subscription_id
-            and owed.cycle_start = totals.cycle_start
-            and owed.minimum_meter = totals.meter
-    left join by_row
-        on
-            owed.subscription_id = by_row.subscription_id
-            and owed.cycle_start = by_row.cycle_start
-            and owed.charge = by_row.charge
 ),
 
 scaled as (
@@ -109,21 +81,43 @@ scaled as (
                 )
         end as minimum
     from owed
+),
+
+compared as (
+    select
+        scaled.*,
+        coalesce(
+            cast(
+                case scaled.aggregation
+                    when 'sum' then totals.quantity_sum
+                    when 'count' then totals.rows_above_zero
+                    when 'max' then totals.quantity_max
+                    else by_row.quantity
+                end as decimal(18, 6)
+            ),
+            0
+        ) as used
+    from scaled
+    left join totals
+        on
+            scaled.subscription_id = totals.subscription_id
+            and scaled.cycle_start = totals.cycle_start
+            and scaled.minimum_meter = totals.meter
+    left join by_row
+        on
+            scaled.subscription_id = by_row.subscription_id
+            and scaled.cycle_start = by_row.cycle_start
+            and scaled.charge = by_row.charge
 )
 
 select
-    scaled.subscription_id,
-    scaled.cycle_start,
-    scaled.plan,
-    scaled.charge,
-    coalesce(used.used, 0) as used,
-    scaled.minimum,
-    cast(greatest(scaled.minimum - coalesce(used.used, 0), 0) as decimal(18, 6)) as shortfall,
-    scaled.days,
-    scaled.whole_days
-from scaled
-inner join used
-    on
-        scaled.subscription_id = used.subscription_id
-        and scaled.cycle_start = used.cycle_start
-        and scaled.charge = used.charge
+    subscription_id,
+    cycle_start,
+    plan,
+    charge,
+    used,
+    minimum,
+    cast(greatest(minimum - used, 0) as decimal(18, 6)) as shortfall,
+    days,
+    whole_days
+from compared

@@ -266,7 +266,9 @@ def _rebuild(
     _put_back_originals(chain, sources, lost)
     with TemporaryDirectory(dir=output, prefix=".doctor-") as folder:
         scratch = Path(folder)
-        for manifest in chain.manifests if lost else ():
+        for manifest in chain.manifests:
+            if not lost:
+                return
             announce(f"run {manifest.run_id} once more")
             if not _lay_out(manifest, scratch / "input", sources) or not _run_again(manifest, scratch):
                 return
@@ -274,8 +276,6 @@ def _rebuild(
                 made = scratch / "output" / "current" / name
                 if made.is_file() and hash_of(made) == sha256:
                     _put_everywhere(made, lost.pop((name, sha256)))
-            if not lost:
-                return
 
 
 def _put_back_originals(

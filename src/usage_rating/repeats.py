@@ -8,7 +8,7 @@ SORTED_FROM_ROWS = 500_000  # below, loading numpy takes longer than it saves
 def find_repeats(engine: duckdb.DuckDBPyConnection) -> None:
     """Makes `usage_keys_repeated`: the hashes of keys that more than one row of `known_usage` has.
 
-    Sorting the bare hashes takes a tenth of the time in which the engine groups them. Two keys may share a hash; the
+    Sorting the bare hashes takes a fraction of the time in which the engine groups them. Two keys may share a hash; the
     stages compare the keys themselves.
     """
     ((rows,),) = engine.table("known_usage").aggregate("count(*)").fetchall()
@@ -28,6 +28,5 @@ def _find_by_sorting(engine: duckdb.DuckDBPyConnection) -> None:
     hashes = engine.table("known_usage").project("key_hash").fetchnumpy()["key_hash"]
     hashes.sort()
     repeated = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
-    engine.from_arrow(pa.table({"key_hash": repeated})).create("found")
-    engine.execute("create or replace table usage_keys_repeated as from found")
-    engine.execute("drop table found")
+    engine.execute("drop table if exists usage_keys_repeated")
+    engine.from_arrow(pa.table({"key_hash": repeated})).create("usage_keys_repeated")

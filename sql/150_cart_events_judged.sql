@@ -1,64 +1,21 @@
 -- 150_cart_events_judged: each cart event, and whether it counts.
 --
--- in:    known_cart_events, subscription_starts, charges, late_rows
--- out:   run_number, file, row_number | the row, verdict, reason, detail
+-- in:    cart_events_compared
+-- out:   run_number, file, row_number | subscription_id, occurred_at, cart_number, category_number, verdict, reason,
+--        detail
 -- grain: one row per cart event ever read
--- why:   a voided row says nothing that could be held: it only takes its row out. Rows are ordered only where a key has
---        several, for most have one.
-with repeated as (
-    select
-        subscription_id,
-        cart_id,
-        occurred_at
-    from known_cart_events
-    group by subscription_id, cart_id, occurred_at
-    having count(*) > 1
-),
-
-categories as (
-    select distinct
-        rate_card,
-        category
-    from charges
-    where kind = 'peak'
-),
-
-compared as (
-    select
-        known.*,
-        repeated.subscription_id is not null as is_repeated,
-        case
-            when late.feed is not null then 'late'
-            when known.voided then null
-            when starts.subscription_id is null then 'unknown_subscription'
-            when categories.category is null then 'unknown_category'
-        end as misfit
-    from known_cart_events as known
-    left join repeated
-        on
-            known.subscription_id = repeated.subscription_id
-            and known.cart_id = repeated.cart_id
-            and known.occurred_at = repeated.occurred_at
-    left join subscription_starts as starts on known.subscription_id = starts.subscription_id
-    left join categories on starts.rate_card = categories.rate_card and known.category = categories.category
-    left join late_rows as late
-        on
-            late.feed = 'cart_events'
-            and known.run_number = late.run_number
-            and known.file = late.file
-            and known.row_number = late.row_number
-),
-
-told_apart as (
+-- why:   rows are ordered only where a key has several, for most have one. Of what a row says only its cart and
+--        category are kept, 0 where the cart is not active: texts cost the most to write.
+with told_apart as (
     select
         *,
         row_number() over arrivals as arrival,
         struct_pack(category, state, voided)
         <> first_value(struct_pack(category, state, voided)) over arrivals as is_conflict
-    from compared
+    from cart_events_compared
     where is_repeated
     window arrivals as (
-        partition by subscription_id, cart_id, occurred_at, revision
+        partition by cart_number, occurred_at, revision
         order by run_number, file, row_number
     )
 ),
@@ -67,7 +24,7 @@ ranked as (
     select
         *,
         max(case when not is_conflict and misfit is null then revision end)
-            over (partition by subscription_id, cart_id, occurred_at) as revision_in_force
+            over (partition by cart_number, occurred_at) as revision_in_force
     from told_apart
     union all
     select
@@ -75,21 +32,18 @@ ranked as (
         1 as arrival,
         false as is_conflict,
         revision as revision_in_force
-    from compared
+    from cart_events_compared
     where not is_repeated
 )
 
 select
     subscription_id,
-    cart_id,
     occurred_at,
-    category,
-    state,
-    revision,
-    voided,
     run_number,
     file,
     row_number,
+    cart_number,
+    case when state = 'active' then category_number else 0 end as category_number,
     case
         when is_conflict then 'rejected'
         when arrival > 1 then 'duplicate'

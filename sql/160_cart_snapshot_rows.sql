@@ -1,8 +1,9 @@
 -- 160_cart_snapshot_rows: each snapshot row, told apart from its repeats; a row without a state is one that was
 --         refused.
 --
--- in:    known_cart_snapshots, subscription_starts, charges, late_rows
--- out:   run_number, file, row_number | the row, is_late, is_repeated, is_conflict, arrival, revision_highest, misfit
+-- in:    known_cart_snapshots, carts, peak_categories, late_rows
+-- out:   run_number, file, row_number | snapshot_at, subscription_id, cart_number, category_number, revision, voided,
+--        is_late, is_active, is_repeated, is_conflict, arrival, revision_highest, misfit
 -- grain: one row per snapshot row ever read whose ids could be read
 -- why:   rows are ordered only where a key has several, for most have one.
 with late as (
@@ -20,21 +21,37 @@ with late as (
 
 delivered as (
     select
-        known.*,
+        known.snapshot_at,
+        known.subscription_id,
+        known.category,
+        known.state,
+        known.revision,
+        known.voided,
+        known.run_number,
+        known.file,
+        known.row_number,
+        carts.cart_number,
+        categories.category_number,
         late.snapshot_at is not null as is_late,
-        known.state is null as is_refused
+        case
+            when known.state is null then 'refused'
+            when carts.rate_card is null then 'unknown_subscription'
+            when categories.category is null then 'unknown_category'
+        end as misfit
     from known_cart_snapshots as known
+    inner join carts on known.subscription_id = carts.subscription_id and known.cart_id = carts.cart_id
+    left join peak_categories as categories
+        on carts.rate_card = categories.rate_card and known.category = categories.category
     left join late on known.run_number = late.run_number and known.snapshot_at = late.snapshot_at
 ),
 
 repeated as (
     select
         snapshot_at,
-        subscription_id,
-        cart_id,
+        cart_number,
         max(case when not is_late then revision end) as revision_highest
     from delivered
-    group by snapshot_at, subscription_id, cart_id
+    group by snapshot_at, cart_number
     having count(*) > 1
 ),
 
@@ -45,10 +62,7 @@ known as (
         coalesce(repeated.revision_highest, delivered.revision) as revision_highest
     from delivered
     left join repeated
-        on
-            delivered.snapshot_at = repeated.snapshot_at
-            and delivered.subscription_id = repeated.subscription_id
-            and delivered.cart_id = repeated.cart_id
+        on delivered.snapshot_at = repeated.snapshot_at and delivered.cart_number = repeated.cart_number
 ),
 
 told_apart as (
@@ -60,7 +74,7 @@ told_apart as (
     from known
     where is_repeated
     window arrivals as (
-        partition by snapshot_at, subscription_id, cart_id, revision, is_refused
+        partition by snapshot_at, cart_number, revision, state is null
         order by run_number, file, row_number
     )
 ),
@@ -75,38 +89,23 @@ numbered as (
         false as is_conflict
     from known
     where not is_repeated
-),
-
-categories as (
-    select distinct
-        rate_card,
-        category
-    from charges
-    where kind = 'peak'
 )
 
 select
-    numbered.snapshot_at,
-    numbered.subscription_id,
-    numbered.cart_id,
-    numbered.category,
-    numbered.state,
-    numbered.revision,
-    numbered.voided,
-    numbered.run_number,
-    numbered.file,
-    numbered.row_number,
-    numbered.is_late,
-    numbered.is_refused,
-    numbered.is_repeated,
-    numbered.is_conflict,
-    numbered.arrival,
-    numbered.revision_highest,
-    case
-        when numbered.is_refused then 'refused'
-        when starts.subscription_id is null then 'unknown_subscription'
-        when categories.category is null then 'unknown_category'
-    end as misfit
+    snapshot_at,
+    subscription_id,
+    cart_number,
+    revision,
+    voided,
+    run_number,
+    file,
+    row_number,
+    is_late,
+    is_repeated,
+    is_conflict,
+    arrival,
+    revision_highest,
+    misfit,
+    state = 'active' as is_active,
+    case when state = 'active' then category_number else 0 end as category_number
 from numbered
-left join subscription_starts as starts on numbered.subscription_id = starts.subscription_id
-left join categories on starts.rate_card = categories.rate_card and numbered.category = categories.category

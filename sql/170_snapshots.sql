@@ -9,11 +9,11 @@
 with sizes as (
     select
         snapshot_at,
-        count(case when state = 'active' and not is_conflict then 1 end) as active_carts
+        count(case when is_active and not is_conflict then 1 end) as active_carts
     from cart_snapshot_rows
     where
         not is_late
-        and (is_refused or is_conflict or (arrival = 1 and revision = revision_highest and not voided))
+        and (misfit = 'refused' or is_conflict or (arrival = 1 and revision = revision_highest and not voided))
     group by snapshot_at
 ),
 

@@ -1,16 +1,16 @@
 -- 180_cart_snapshots_judged: each snapshot row, and whether it counts.
 --
 -- in:    cart_snapshot_rows, snapshots
--- out:   run_number, file, row_number | the row, is_late, is_repeated, verdict, reason, detail
+-- out:   run_number, file, row_number | snapshot_at, subscription_id, cart_number, category_number, is_late,
+--        is_repeated, verdict, reason, detail
 -- grain: one row per snapshot row ever read whose ids could be read
 -- why:   verdict `refused` is a row that was rejected when it was read: it only lists its cart.
 with compared as (
     select
         r.snapshot_at,
         r.subscription_id,
-        r.cart_id,
-        r.category,
-        r.state,
+        r.cart_number,
+        r.category_number,
         r.revision,
         r.voided,
         r.run_number,
@@ -35,7 +35,7 @@ ranked as (
     select
         *,
         max(case when not is_conflict and misfit is null then revision end)
-            over (partition by snapshot_at, subscription_id, cart_id) as revision_in_force
+            over (partition by snapshot_at, cart_number) as revision_in_force
     from compared
     where is_repeated
     union all
@@ -49,11 +49,8 @@ ranked as (
 select
     snapshot_at,
     subscription_id,
-    cart_id,
-    category,
-    state,
-    revision,
-    voided,
+    cart_number,
+    category_number,
     run_number,
     file,
     row_number,

@@ -1,28 +1,25 @@
 -- 360_cart_statements: everything said about each cart, one statement an instant.
 --
 -- in:    cart_events_judged, cart_snapshots_judged, snapshots
--- out:   subscription_id, cart_id, stated_at | category, state
--- grain: one row per cart and instant; an empty state leaves the cart as it was
+-- out:   cart_number, stated_at | category_number
+-- grain: one row per cart and instant; 0 is a cart that is not active, an empty category leaves it as it was
+-- as:    view
 -- why:   at one and the same instant the event wins over the snapshot. A refused row still lists its cart.
-with events as (
+with events_at_snapshots as (
     select
-        subscription_id,
-        cart_id,
-        occurred_at as stated_at,
-        category,
-        state
-    from cart_events_judged
-    where verdict = 'counted'
+        events.cart_number,
+        events.occurred_at
+    from cart_events_judged as events
+    inner join snapshots on events.occurred_at = snapshots.snapshot_at
+    where events.verdict = 'counted'
 ),
 
 listed as (
     select
-        r.subscription_id,
-        r.cart_id,
+        r.cart_number,
         r.snapshot_at as stated_at,
         r.is_repeated,
-        case when r.verdict = 'counted' then r.category end as category,
-        case when r.verdict = 'counted' then r.state end as state
+        case when r.verdict = 'counted' then r.category_number end as category_number
     from cart_snapshots_judged as r
     inner join snapshots on r.snapshot_at = snapshots.snapshot_at
     where
@@ -33,43 +30,33 @@ listed as (
 
 listings as (
     select
-        subscription_id,
-        cart_id,
+        cart_number,
         stated_at,
-        category,
-        state
+        category_number
     from listed
     where not is_repeated
     union all
     select
-        subscription_id,
-        cart_id,
+        cart_number,
         stated_at,
-        max(category) as category,
-        max(state) as state
+        max(category_number) as category_number
     from listed
     where is_repeated
-    group by subscription_id, cart_id, stated_at
+    group by cart_number, stated_at
 )
 
 select
-    subscription_id,
-    cart_id,
-    stated_at,
-    category,
-    state
-from events
+    cart_number,
+    occurred_at as stated_at,
+    category_number
+from cart_events_judged
+where verdict = 'counted'
 union all
 select
-    listings.subscription_id,
-    listings.cart_id,
+    listings.cart_number,
     listings.stated_at,
-    listings.category,
-    listings.state
+    listings.category_number
 from listings
-left join events
-    on
-        listings.subscription_id = events.subscription_id
-        and listings.cart_id = events.cart_id
-        and listings.stated_at = events.stated_at
-where events.cart_id is null
+left join events_at_snapshots as events
+    on listings.cart_number = events.cart_number and listings.stated_at = events.occurred_at
+where events.cart_number is null

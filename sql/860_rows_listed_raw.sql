@@ -1,6 +1,6 @@
 -- 860_rows_listed_raw: what each listed row says, from its typed values.
 --
--- in:    rows_listed, accounts_judged, subscriptions_judged, cart_events_judged, cart_snapshots_judged,
+-- in:    rows_listed, accounts_judged, subscriptions_judged, known_cart_events, known_cart_snapshots,
 --        usage_rows_judged, spending_limits_judged, one_off_charges_judged, credit_topups_judged
 -- out:   feed, read_in, file, row_number | raw
 -- grain: one row per listed row that could be typed
@@ -63,22 +63,22 @@ select
     listed.row_number,
     cast(
         to_json(struct_pack(
-            subscription_id := judged.subscription_id,
-            cart_id := judged.cart_id,
-            occurred_at := cast(judged.occurred_at as varchar),
-            category := judged.category,
-            state := judged.state,
-            revision := cast(judged.revision as varchar),
-            voided := cast(judged.voided as varchar)
+            subscription_id := known.subscription_id,
+            cart_id := known.cart_id,
+            occurred_at := cast(known.occurred_at as varchar),
+            category := known.category,
+            state := known.state,
+            revision := cast(known.revision as varchar),
+            voided := cast(known.voided as varchar)
         )) as varchar
     ) as raw
 from rows_listed as listed
-inner join cart_events_judged as judged
+inner join known_cart_events as known
     on
         listed.feed = 'cart_events'
-        and cast(listed.read_in as integer) = judged.run_number
-        and listed.file = judged.file
-        and listed.row_number = judged.row_number
+        and cast(listed.read_in as integer) = known.run_number
+        and listed.file = known.file
+        and listed.row_number = known.row_number
 union all
 select
     listed.feed,
@@ -87,23 +87,23 @@ select
     listed.row_number,
     cast(
         to_json(struct_pack(
-            snapshot_at := cast(judged.snapshot_at as varchar),
-            subscription_id := judged.subscription_id,
-            cart_id := judged.cart_id,
-            category := judged.category,
-            state := judged.state,
-            revision := cast(judged.revision as varchar),
-            voided := cast(judged.voided as varchar)
+            snapshot_at := cast(known.snapshot_at as varchar),
+            subscription_id := known.subscription_id,
+            cart_id := known.cart_id,
+            category := known.category,
+            state := known.state,
+            revision := cast(known.revision as varchar),
+            voided := cast(known.voided as varchar)
         )) as varchar
     ) as raw
 from rows_listed as listed
-inner join cart_snapshots_judged as judged
+inner join known_cart_snapshots as known
     on
         listed.feed = 'cart_snapshots'
-        and cast(listed.read_in as integer) = judged.run_number
-        and listed.file = judged.file
-        and listed.row_number = judged.row_number
-        and judged.verdict <> 'refused'
+        and cast(listed.read_in as integer) = known.run_number
+        and listed.file = known.file
+        and listed.row_number = known.row_number
+        and known.state is not null
 union all
 select
     listed.feed,

@@ -1,7 +1,7 @@
 -- 090_late_rows: rows that came too late: they would change the invoice of a cycle that ended before the correction
 --         window.
 --
--- in:    known_subscriptions, known_cart_events, known_cart_snapshots, known_spending_limits, known_usage,
+-- in:    known_subscriptions, known_cart_events, known_cart_snapshots, known_spending_limits, usage_at_hand,
 --        known_one_off_charges, issued_cycles, rejected_rows_before, policies, run_parameters
 -- out:   feed, run_number, file, row_number
 -- grain: one row per row that came too late; none without a window
@@ -90,7 +90,7 @@ said as (
         event_id as key,
         revision,
         voided
-    from known_usage
+    from usage_at_hand
     cross join closed_for_all
     union all
     select

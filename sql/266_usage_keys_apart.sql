@@ -1,6 +1,6 @@
 -- 266_usage_keys_apart: the keys of usage rows that cannot be judged by where they fall alone.
 --
--- in:    usage_keys_repeated, known_usage, late_rows
+-- in:    usage_keys_repeated, usage_at_hand, late_rows
 -- out:   key_hash
 -- grain: one row per hash of a key that more than one row may have, or a row that came too late
 -- why:   two keys may have one hash: then both are looked at row by row, which changes nothing in what is found.
@@ -8,7 +8,7 @@ select key_hash
 from usage_keys_repeated
 union
 select known.key_hash
-from known_usage as known
+from usage_at_hand as known
 inner join late_rows as late
     on
         known.run_number = late.run_number

@@ -1,8 +1,8 @@
 -- 270_usage_rows_judged: each usage row that has to be looked at by itself, and whether it counts.
 --
--- in:    known_usage, usage_keys_apart, usage_alone, usage_sums, subscription_spans, meters_in_force, late_rows
+-- in:    usage_at_hand, usage_keys_apart, usage_alone, usage_sums, subscription_spans, meters_in_force, late_rows
 -- out:   run_number, file, row_number | the row, is_repeated, cycle_start, plan, verdict, reason, detail
--- grain: one row per usage row ever read that may repeat another or came too late, is voided, or falls where there is
+-- grain: one row per usage row that may repeat another or came too late, is voided, or falls where there is
 --        trouble
 -- why:   conflicts are looked for among the rows of one cycle: an exporter may number its events anew in each. Rows
 --        whose cycle is not known yet are in conflict with none. A higher revision counts across all cycles, so that it
@@ -11,13 +11,13 @@ with chosen as (
     select
         known.*,
         true as is_repeated
-    from known_usage as known
+    from usage_at_hand as known
     inner join usage_keys_apart as apart on known.key_hash = apart.key_hash
     union all
     select
         known.*,
         false as is_repeated
-    from known_usage as known
+    from usage_at_hand as known
     left join usage_keys_apart as apart on known.key_hash = apart.key_hash
     where apart.key_hash is null and known.voided
     union all

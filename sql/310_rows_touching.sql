@@ -36,15 +36,6 @@ usage_asked as (
     inner join run_parameters on usage.run_number = run_parameters.run_number
     inner join issued_until as issued
         on usage.subscription_id = issued.subscription_id and usage.occurred_at <= issued.issued_until
-    union all
-    select usage.*
-    from usage_alone as usage
-    inner join listed_before as before
-        on
-            before.feed = 'usage'
-            and usage.run_number = before.run_number
-            and usage.file = before.file
-            and usage.row_number = before.row_number
 ),
 
 changed as (

@@ -1,6 +1,6 @@
 -- 410_usage_seen: the usage rows that no total tells, for some charge of the card counts what is latest or unique.
 --
--- in:    meters_in_force, cycles_rated, usage_sums, usage_alone, usage_rows_judged
+-- in:    meters_in_force, cycles_rated, usage_sums_rated, usage_plain, usage_rows_judged
 -- out:   subscription_id, cycle_start, event_id | plan, meter, quantity, occurred_at, value, verdict
 -- grain: one row per usage row of such a meter, in cycles rated now, that counts or is not priced
 with meters as (
@@ -24,13 +24,12 @@ asked as (
 
 sums_asked as (
     select sums.*
-    from usage_sums as sums
+    from usage_sums_rated as sums
     inner join asked
         on
             sums.subscription_id = asked.subscription_id
             and sums.cycle_start = asked.cycle_start
             and sums.meter = asked.meter
-    where sums.trouble is null
 )
 
 select
@@ -43,11 +42,12 @@ select
     usage.occurred_at,
     usage.value,
     'counted' as verdict
-from usage_alone as usage
+from usage_plain as usage
 inner join sums_asked as sums
     on
         usage.subscription_id = sums.subscription_id
         and usage.meter = sums.meter
+        and usage.is_kept = sums.is_kept
         and usage.occurred_at >= sums.span_from
         and usage.occurred_at < sums.span_until
 union all

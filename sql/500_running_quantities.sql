@@ -1,6 +1,6 @@
 -- 500_running_quantities: what each usage charge had counted after each row, where a spending limit may bite.
 --
--- in:    usage_sums, usage_alone, usage_rows_judged, cycles_limited, charges
+-- in:    usage_sums_rated, usage_plain, usage_rows_judged, cycles_limited, charges
 -- out:   subscription_id, cycle_start, plan, charge, event_id | occurred_at, charge_number, quantity, price_form, ...
 -- grain: one row per counted usage row and charge whose price grows row by row, in cycles with a limit
 -- why:   volume prices and max, latest and unique are known at the cycle's end only.
@@ -28,16 +28,16 @@ with asked as (
 spans_asked as (
     select
         asked.*,
+        sums.is_kept,
         sums.span_from,
         sums.span_until
     from asked
-    inner join usage_sums as sums
+    inner join usage_sums_rated as sums
         on
             asked.subscription_id = sums.subscription_id
             and asked.cycle_start = sums.cycle_start
             and asked.plan = sums.plan
             and asked.meter = sums.meter
-    where sums.trouble is null
 ),
 
 charged as (
@@ -57,11 +57,12 @@ charged as (
         usage.event_id,
         usage.occurred_at,
         usage.quantity
-    from usage_alone as usage
+    from usage_plain as usage
     inner join spans_asked
         on
             usage.subscription_id = spans_asked.subscription_id
             and usage.meter = spans_asked.meter
+            and usage.is_kept = spans_asked.is_kept
             and usage.occurred_at >= spans_asked.span_from
             and usage.occurred_at < spans_asked.span_until
     union all

@@ -20,6 +20,7 @@ from usage_rating.report import FeedCount
 from usage_rating.settings import Settings
 from usage_rating.store import Store
 from usage_rating.tables import ISSUED_CYCLES, TABLES, Table
+from usage_rating.usage_at_hand import UsageFiles
 
 KEPT = (*FEEDS, "rejected_rows", "issued_cycles", "approvals")
 PUBLISHED_BEFORE = ("rejected_rows", "held_invoices", "invoices", "invoice_lines", "alerts", "credit_ledger")
@@ -41,6 +42,7 @@ class Intake:
     approvals: list[CheckedFile]
     rows_of: dict[str, int]
     kept_as: dict[str, str]
+    usage: UsageFiles
 
     @property
     def rows(self) -> int:
@@ -69,7 +71,8 @@ def take_in(
     ingest.prepare(engine)
     rows_of, kept_as = _read_all(engine, files, before.last.run_number + 1, store, announce)
     approvals = open_approvals(engine, store.output, before, announce)
-    _open_known_rows(engine, store, _originals(store, before, files, kept_as))
+    kept = _originals(store, before, files, kept_as)
+    _open_known_rows(engine, store, kept)
     _list_files_read(engine, before, files, rows_of)
     rejected = dict(engine.execute("select feed, count(*) from new_rejected_rows group by feed").fetchall())
     names = {feed: [checked.file.name for checked in files if checked.file.feed == feed] for feed in FEEDS}
@@ -79,7 +82,8 @@ def take_in(
         if own
     ]
     repeats = [file for file in checked if file not in files]
-    return Intake(cards, files, repeats, feeds, notes, approvals, rows_of, kept_as)
+    usage = UsageFiles({int(path.stem): path for path in store.files("kept/usage")}, kept["usage"])
+    return Intake(cards, files, repeats, feeds, notes, approvals, rows_of, kept_as, usage)
 
 
 def _checked(settings: Settings, before: Chain) -> tuple[list[CheckedFile], list[CardFile]]:
@@ -193,8 +197,6 @@ def _open_known_rows(engine: duckdb.DuckDBPyConnection, store: Store, kept: dict
             known = engine.read_parquet(files).union(known)
         for rows in originals.open_rows(engine, FEEDS[name], kept[name]) if name in FEEDS else ():
             known = known.union(rows)
-        if name == "usage":
-            known = known.project(f"*, hash({', '.join(FEEDS[name].key)}) as key_hash")
         known.create_view(f"known_{name}")
     engine.execute("create or replace table issued_cycles as from known_issued_cycles")
     for name in PUBLISHED_BEFORE:

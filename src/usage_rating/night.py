@@ -24,12 +24,12 @@ from usage_rating.refusals import (
     refuse_lost_starts,
     refuse_too_many_rejected,
 )
-from usage_rating.repeats import find_repeats
 from usage_rating.report import Alert, FeedCount, HeldTotal, InvoiceTotal, NightReport, RefusedCount
 from usage_rating.reproduction import forget, reproduce
 from usage_rating.settings import Settings
 from usage_rating.stages import run_stages, stages_from
 from usage_rating.store import Store
+from usage_rating.usage_at_hand import ask_again, gather, open_kept
 
 
 class Night:
@@ -111,11 +111,14 @@ class Night:
                 "is_preview": self._is_preview,
             },
         )
-        find_repeats(engine)
+        gather(engine, self._store, self._intake.usage, self._run_number)
         self._run_stages("late_rows", "credit_topups_judged")
         refuse_lost_starts(engine)
         self._load_calendar()
-        self._run_stages("local_dates", "cycles_without_price")
+        self._run_stages("local_dates", "subscription_spans")
+        ask_again(engine, self._store)
+        self._run_stages("usage_keys_apart", "cycles_without_price")
+        open_kept(engine)
         refuse_cycles_without_price(engine)
         self._run_stages("cart_statements", "line_differences")
         self._announce("reproducing what was issued")

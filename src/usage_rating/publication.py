@@ -2,17 +2,18 @@
 
 from dataclasses import replace
 from datetime import date
-from functools import cache
 from pathlib import Path
 
 import duckdb
 
+from usage_rating.code import code_hash
+from usage_rating.feeds import FEEDS
 from usage_rating.files import hash_of, hash_of_text
 from usage_rating.intake import KEPT, Intake
 from usage_rating.manifests import Chain, InputRecord, Manifest, run_id
-from usage_rating.sql_files import SQL_FOLDER
 from usage_rating.store import Store
 from usage_rating.tables import TABLES, Table
+from usage_rating.usage_at_hand import KEYS, LOOKED_AT, PLACE, SPANS
 
 
 def has_changed(engine: duckdb.DuckDBPyConnection, intake: Intake) -> bool:
@@ -56,6 +57,7 @@ def publish(
         if table.name not in ("usage_history", "runs")
     ]
     written += _write_history(engine, staged, run_number)
+    written += _write_of_usage(engine, staged, run_number)
     manifest = Manifest(
         run_number=run_number,
         as_of=as_of.isoformat(),
@@ -78,6 +80,21 @@ def _write_kept(engine: duckdb.DuckDBPyConnection, staged: Path, name: str, run_
     orders = {"issued_cycles": "subscription_id, cycle_start, kind", "approvals": "file, invoice_id, snapshot_at"}
     order = orders.get(name, "file, row_number")
     return _write(rows, order, staged / "kept" / name, run_id(run_number), run_number)
+
+
+def _write_of_usage(engine: duckdb.DuckDBPyConnection, staged: Path, run_number: int) -> list[Path | None]:
+    """What tells the next night which usage rows it has to look at."""
+    looked_at = engine.sql(
+        f"select {', '.join(column.name for column in FEEDS['usage'].columns)}, {PLACE} from usage_rows_judged "
+        f"anti join usage_looked_at using ({PLACE})"
+    )
+    keys = engine.table("usage_keys_new")
+    written = [
+        _write(looked_at, PLACE, staged / LOOKED_AT, run_id(run_number), run_number),
+        _write(keys, "key_hash", staged / KEYS, run_id(run_number), run_number),
+    ]
+    (staged / SPANS / "all.parquet").unlink(missing_ok=True)
+    return [*written, _write(engine.table("usage_spans"), "subscription_id, span_from", staged / SPANS, "all", 1)]
 
 
 def _write_table(staged: Path, table: Table, rows: duckdb.DuckDBPyRelation, run_number: int) -> Path | None:
@@ -158,13 +175,3 @@ def _run_row(
 
 def _hashes(staged: Path, written: list[Path | None]) -> dict[str, str]:
     return {path.relative_to(staged).as_posix(): hash_of(path) for path in written if path}
-
-
-@cache
-def code_hash() -> str:
-    """The hash of the code that works out a bill: the package and its SQL."""
-    package = Path(__file__).parent
-    files = {f"src/{path.name}": path for path in package.glob("*.py")} | {
-        f"sql/{path.relative_to(SQL_FOLDER).as_posix()}": path for path in SQL_FOLDER.rglob("*.sql")
-    }
-    return hash_of_text(*(f"{name} {hash_of(path)}" for name, path in sorted(files.items())))

@@ -74,6 +74,10 @@ def _open_rows_before(engine: duckdb.DuckDBPyConnection, until_run: int) -> None
     for feed in FEEDS:
         only = f"and subscription_id in {own}" if feed in OF_ONE_SUBSCRIPTION else ""
         engine.execute(f"create view known_{feed} as from main.known_{feed} where run_number < {until_run} {only}")
+    for rows in ("usage_at_hand", "usage_kept"):
+        engine.execute(
+            f"create view {rows} as from main.{rows} where run_number < {until_run} and subscription_id in {own}"
+        )
     engine.execute(f"create view known_approvals as from main.known_approvals where run_number < {until_run}")
     engine.execute(
         "create table late_rows as select feed, read_in::integer as run_number, file, row_number "

@@ -1,6 +1,6 @@
--- 276_usage_totals: what each meter counted in each cycle under each plan, priced or not.
+-- 408_usage_totals: what each meter counted in each cycle under each plan, priced or not.
 --
--- in:    usage_sums, usage_rows_judged
+-- in:    usage_sums_rated, usage_rows_judged
 -- out:   subscription_id, cycle_start, plan, meter | rows_above_zero, quantity_sum, quantity_max
 -- grain: one row per cycle, plan and meter with a row that counts or is not priced
 with parts as (
@@ -12,8 +12,7 @@ with parts as (
         rows_above_zero,
         quantity_sum,
         quantity_max
-    from usage_sums
-    where trouble is null and cycle_start is not null
+    from usage_sums_rated
     union all
     select
         subscription_id,

@@ -1,8 +1,8 @@
--- 274_usage_judged: each usage row, and whether it counts.
+-- 274_usage_judged: each usage row at hand, and whether it counts.
 --
--- in:    usage_rows_judged, known_usage, subscription_spans
+-- in:    usage_rows_judged, usage_alone, usage_sums
 -- out:   run_number, file, row_number | the row, cycle_start, plan, verdict, reason, detail
--- grain: one row per usage row ever read
+-- grain: one row per usage row at hand
 -- as:    view
 -- why:   no stage reads it, for that would be to look at every row: it is there for who asks what became of one.
 select
@@ -25,31 +25,27 @@ select
 from usage_rows_judged
 union all
 select
-    known.subscription_id,
-    known.event_id,
-    known.meter,
-    known.quantity,
-    known.occurred_at,
-    known.value,
-    known.revision,
-    known.voided,
-    known.run_number,
-    known.file,
-    known.row_number,
-    spans.cycle_start,
-    spans.plan,
+    alone.subscription_id,
+    alone.event_id,
+    alone.meter,
+    alone.quantity,
+    alone.occurred_at,
+    alone.value,
+    alone.revision,
+    alone.voided,
+    alone.run_number,
+    alone.file,
+    alone.row_number,
+    sums.cycle_start,
+    sums.plan,
     'counted' as verdict,
     null as reason,
     null as detail
-from known_usage as known
-inner join subscription_spans as spans
+from usage_alone as alone
+inner join usage_sums as sums
     on
-        known.subscription_id = spans.subscription_id
-        and known.occurred_at >= spans.span_from
-        and known.occurred_at < spans.span_until
-left join usage_rows_judged as judged
-    on
-        known.run_number = judged.run_number
-        and known.file = judged.file
-        and known.row_number = judged.row_number
-where judged.file is null
+        alone.subscription_id = sums.subscription_id
+        and alone.meter = sums.meter
+        and alone.occurred_at >= sums.span_from
+        and alone.occurred_at < sums.span_until
+where sums.trouble is null

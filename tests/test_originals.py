@@ -32,6 +32,7 @@ from usage_rating.errors import BadInput
 from usage_rating.files import hash_of
 from usage_rating.manifests import InputRecord, Manifest
 from usage_rating.night import Night
+from usage_rating.usage_at_hand import UsageAtHand
 
 NIGHTS = (date(2024, 2, 10), date(2024, 2, 20), date(2024, 3, 10))
 USAGE_CARD = (
@@ -204,7 +205,10 @@ class TakenIn:
         with Night(settings_of(folder, NIGHTS[0])) as night:
             night.ingest()
             order = [("file", "ascending"), ("row_number", "ascending")]
-            self.rows = night.relation(f"known_{feed}").sort_by(order)
+            if feed == "usage":
+                UsageAtHand(night._engine, night._intake.usage, 1).gather()
+            rows = night.relation("usage_new" if feed == "usage" else f"known_{feed}")
+            self.rows = rows.select([name for name in rows.column_names if name != "key_hash"]).sort_by(order)
             self.refused = night.relation("new_rejected_rows").sort_by(order).to_pylist()
             self.kept = sorted(path.name for path in (folder / "output" / ".work" / "kept").rglob("*.parquet"))
 

@@ -1,6 +1,6 @@
 """Takes in what is new: rate cards and files that no earlier night has read, joined to the rows kept from before.
 
-Afterwards the engine holds, beside `new_<feed>`, for every feed `known_<feed>`: all rows ever read.
+Afterwards the engine holds, beside `new_<feed>`, for every feed but usage `known_<feed>`: all rows ever read.
 """
 
 from collections.abc import Callable
@@ -22,6 +22,7 @@ from usage_rating.store import Store
 from usage_rating.tables import ISSUED_CYCLES, TABLES, Table
 from usage_rating.usage_at_hand import UsageFiles
 
+OPENED_WHEN_ASKED_FOR = ("usage", "usage_files")  # and held against their hashes then
 KEPT = (*FEEDS, "rejected_rows", "issued_cycles", "approvals")
 PUBLISHED_BEFORE = ("rejected_rows", "held_invoices", "invoices", "invoice_lines", "alerts", "credit_ledger")
 
@@ -64,7 +65,8 @@ def take_in(
     """
     notes = [f"not read: {name} belongs to no feed" for name in not_read(settings.input)]
     announce("checking what is kept")
-    store.refuse_damaged()
+    store.refuse_missing()
+    store.refuse_damaged(path for path in store.all_files() if path.parent.name not in OPENED_WHEN_ASKED_FOR)
     announce("looking for new files")
     checked, cards = _checked(settings, before)
     files = _not_delivered_before(checked, before, notes)
@@ -82,7 +84,7 @@ def take_in(
         if own
     ]
     repeats = [file for file in checked if file not in files]
-    usage = UsageFiles({int(path.stem): path for path in store.files("kept/usage")}, kept["usage"])
+    usage = UsageFiles(store, {int(path.stem): path for path in store.files("kept/usage")}, kept["usage"])
     return Intake(cards, files, repeats, feeds, notes, approvals, rows_of, kept_as, usage)
 
 
@@ -185,12 +187,12 @@ def _list_files_read(
 
 
 def _open_known_rows(engine: duckdb.DuckDBPyConnection, store: Store, kept: dict[str, list[Original]]) -> None:
-    """Makes `known_<feed>` of what earlier nights kept and what is new, and opens what was issued.
+    """Makes `known_<feed>` of what earlier nights kept and what is new, but for usage; opens what was issued.
 
     :param kept: by feed, the files kept as they are
     """
     engine.execute(f"create or replace table new_issued_cycles ({ISSUED_CYCLES})")
-    for name in KEPT:
+    for name in (name for name in KEPT if name not in OPENED_WHEN_ASKED_FOR):
         files = [str(path) for path in store.files(f"kept/{name}")]
         known = engine.table(f"new_{name}")
         if files:

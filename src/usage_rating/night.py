@@ -29,7 +29,7 @@ from usage_rating.reproduction import forget, reproduce
 from usage_rating.settings import Settings
 from usage_rating.stages import run_stages, stages_from
 from usage_rating.store import Store
-from usage_rating.usage_at_hand import ask_again, gather, open_kept
+from usage_rating.usage_at_hand import UsageAtHand
 
 
 class Night:
@@ -111,14 +111,15 @@ class Night:
                 "is_preview": self._is_preview,
             },
         )
-        gather(engine, self._store, self._intake.usage, self._run_number)
+        self._usage = UsageAtHand(engine, self._intake.usage, self._run_number)
+        self._usage.gather()
         self._run_stages("late_rows", "credit_topups_judged")
         refuse_lost_starts(engine)
         self._load_calendar()
         self._run_stages("local_dates", "subscription_spans")
-        ask_again(engine, self._store)
+        self._usage.ask_again()
         self._run_stages("usage_keys_apart", "cycles_without_price")
-        open_kept(engine)
+        self._usage.open_kept()
         refuse_cycles_without_price(engine)
         self._run_stages("cart_statements", "line_differences")
         self._announce("reproducing what was issued")
@@ -184,7 +185,9 @@ class Night:
             return self._report(run_id(self._run_number))  # committed by an attempt that failed right after
         if not publication.has_changed(self._engine, self._intake):
             return self._report(None)
-        manifest = publication.publish(self._engine, self._store, self._before, self._intake, self._settings.policies)
+        manifest = publication.publish(
+            self._engine, self._store, self._before, self._intake, self._usage, policies=self._settings.policies
+        )
         return self._report(manifest.run_id)
 
     def _report(self, published_as: str | None) -> NightReport:

@@ -7,13 +7,14 @@ from pathlib import Path
 import duckdb
 
 from usage_rating.code import code_hash
-from usage_rating.feeds import FEEDS
 from usage_rating.files import hash_of, hash_of_text
 from usage_rating.intake import KEPT, Intake
 from usage_rating.manifests import Chain, InputRecord, Manifest, run_id
 from usage_rating.store import Store
 from usage_rating.tables import TABLES, Table
-from usage_rating.usage_at_hand import KEYS, LOOKED_AT, PLACE, SPANS
+from usage_rating.usage_at_hand import ToKeep, UsageAtHand
+
+WHOLE = "whole.parquet"  # of what each run writes anew
 
 
 def has_changed(engine: duckdb.DuckDBPyConnection, intake: Intake) -> bool:
@@ -38,6 +39,8 @@ def publish(
     store: Store,
     before: Chain,
     intake: Intake,
+    usage: UsageAtHand,
+    *,
     policies: dict[str, str],
 ) -> Manifest:
     """Writes the night aside and commits it.
@@ -57,7 +60,7 @@ def publish(
         if table.name not in ("usage_history", "runs")
     ]
     written += _write_history(engine, staged, run_number)
-    written += _write_of_usage(engine, staged, run_number)
+    written += [_write_of_usage(staged, each, run_number) for each in usage.to_keep()]
     manifest = Manifest(
         run_number=run_number,
         as_of=as_of.isoformat(),
@@ -82,19 +85,12 @@ def _write_kept(engine: duckdb.DuckDBPyConnection, staged: Path, name: str, run_
     return _write(rows, order, staged / "kept" / name, run_id(run_number), run_number)
 
 
-def _write_of_usage(engine: duckdb.DuckDBPyConnection, staged: Path, run_number: int) -> list[Path | None]:
-    """What tells the next night which usage rows it has to look at."""
-    looked_at = engine.sql(
-        f"select {', '.join(column.name for column in FEEDS['usage'].columns)}, {PLACE} from usage_rows_judged "
-        f"anti join usage_looked_at using ({PLACE})"
-    )
-    keys = engine.table("usage_keys_new")
-    written = [
-        _write(looked_at, PLACE, staged / LOOKED_AT, run_id(run_number), run_number),
-        _write(keys, "key_hash", staged / KEYS, run_id(run_number), run_number),
-    ]
-    (staged / SPANS / "all.parquet").unlink(missing_ok=True)
-    return [*written, _write(engine.table("usage_spans"), "subscription_id, span_from", staged / SPANS, "all", 1)]
+def _write_of_usage(staged: Path, kept: ToKeep, run_number: int) -> Path | None:
+    folder = staged / kept.folder
+    if kept.is_only_added_to:
+        return _write(kept.rows, kept.order, folder, run_id(run_number), run_number)
+    (folder / WHOLE).unlink(missing_ok=True)
+    return _write(kept.rows, kept.order, folder, Path(WHOLE).stem, run_number=1)
 
 
 def _write_table(staged: Path, table: Table, rows: duckdb.DuckDBPyRelation, run_number: int) -> Path | None:

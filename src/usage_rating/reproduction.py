@@ -9,7 +9,7 @@ from usage_rating.reference import load_policies, load_rate_cards
 from usage_rating.stages import Stage, all_stages, run_stages
 from usage_rating.tables import AMOUNT, QUANTITY
 
-OF_ONE_SUBSCRIPTION = ("subscriptions", "cart_events", "usage", "spending_limits")
+OF_ONE_SUBSCRIPTION = ("subscriptions", "cart_events", "spending_limits")
 GIVEN = ("late_rows", "rows_touching", "invoices_touched")
 SCHEMA = "before"
 LINE_COLUMNS = dict.fromkeys(("invoice_id", "kind", "charge", "plan", "fee_from"), "varchar") | {
@@ -71,7 +71,7 @@ def _runs_of_differences(engine: duckdb.DuckDBPyConnection, run_number: int) -> 
 
 def _open_rows_before(engine: duckdb.DuckDBPyConnection, until_run: int) -> None:
     own = f"(select subscription_id from main.differing where until_run = {until_run})"
-    for feed in FEEDS:
+    for feed in (feed for feed in FEEDS if feed != "usage"):
         only = f"and subscription_id in {own}" if feed in OF_ONE_SUBSCRIPTION else ""
         engine.execute(f"create view known_{feed} as from main.known_{feed} where run_number < {until_run} {only}")
     for rows in ("usage_at_hand", "usage_kept"):

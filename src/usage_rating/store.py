@@ -13,7 +13,7 @@ night are not disturbed, and the whole of a night appears at once.
 
 import os
 import shutil
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -43,6 +43,7 @@ class Store:
         self.current = output / "current"
         self.work = output / ".work"
         self._is_read_only = False
+        self._found_whole: set[Path] = set()
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -88,6 +89,7 @@ class Store:
             who = holder.read_text(encoding="utf-8") if holder.exists() else "an unknown process"
             raise OutputHeld(f"{self.output}: held by {who}. Wait for it to end, then run again.") from None
         self.__dict__.pop("chain", None)  # another run may have committed one since it was read
+        self._found_whole.clear()
         try:
             since = datetime.now(UTC).isoformat(timespec="seconds")
             holder.write_text(f"process {os.getpid()} since {since}", encoding="utf-8")
@@ -150,24 +152,37 @@ class Store:
         """
         if not self.chain.manifests:
             raise BadInput([f"{self.output}: holds no published night. Run `usage-rating run` first."])
-        self.refuse_damaged(tables)
-        return [self.files(table) for table in tables]
+        files = [self.files(table) for table in tables]
+        self.refuse_damaged(path for own in files for path in own)
+        return files
 
-    def refuse_damaged(self, folders: Container[str] | None = None) -> None:
-        """Nothing is built on a file that is not as it was written.
+    def all_files(self) -> list[Path]:
+        """Every file of the last night that its manifests name."""
+        night = self.current.resolve()
+        return [night / name for name in sorted(self.chain.files)]
 
-        :param folders: those of the night that are needed; None: all
+    def refuse_missing(self) -> None:
+        """A night's files stand or fall together.
+
+        :raises BadInput: naming each file of the last night that is missing
+        """
+        faults = [f"{path}: is missing. {ADVICE}" for path in self.all_files() if not path.exists()]
+        if faults:
+            raise BadInput(faults)
+
+    def refuse_damaged(self, files: Iterable[Path]) -> None:
+        """Nothing is built on a file that is not as it was written. Each is read once; new ones are passed over.
+
         :raises BadInput: naming each file that is missing or damaged
         """
         night, faults = self.current.resolve(), []
-        for name, sha256 in sorted(self.chain.files.items()):
-            path = night / name
-            if folders is not None and Path(name).parent.as_posix() not in folders:
-                continue
+        for path in (path for path in files if path.is_relative_to(night) and path not in self._found_whole):
             if not path.exists():
                 faults.append(f"{path}: is missing. {ADVICE}")
-            elif hash_of(path) != sha256:
+            elif hash_of(path) != self.chain.files[path.relative_to(night).as_posix()]:
                 faults.append(f"{path}: is not as it was written. {ADVICE}")
+            else:
+                self._found_whole.add(path)
         if faults:
             raise BadInput(faults)
 

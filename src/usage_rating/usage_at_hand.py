@@ -4,7 +4,8 @@ A plain row has its key to itself and falls where it counts. It is looked at in 
 one that rates its cycle or changes the span it falls into; in between nobody opens it. All other rows are kept together
 and looked at every night: what repeats or revises another, is voided, held or not priced.
 
-Three things are kept for that: the hashes of all keys, the rows that are not plain, and the last night's spans.
+For that are kept: the hashes of all keys, the rows that are not plain, from when to when each run's rows happened, and
+the spans of the last night.
 """
 
 from collections.abc import Container
@@ -21,203 +22,242 @@ from usage_rating.feeds import FEEDS
 from usage_rating.originals import Original
 from usage_rating.store import Store
 
-KEYS, LOOKED_AT, SPANS = "kept/usage_keys", "kept/usage_looked_at", "kept/usage_spans"
-# 40 bits of a hash take 2.5 bytes once they are sorted. Two keys of one hash are looked at row by row, which changes
-# nothing in what is found.
+KEYS, LOOKED_AT, TIMES, SPANS = (f"kept/usage_{name}" for name in ("keys", "looked_at", "times", "spans"))
+# 40 bits of a hash take 2.5 to 4 bytes once they are sorted. Two keys of one hash are looked at row by row, which
+# changes nothing in what is found.
 KEY_HASH = f"(hash({', '.join(FEEDS['usage'].key)}) >> 24)::bigint as key_hash"
 SORTED_FROM_ROWS = 500_000  # below, loading numpy takes longer than it saves
-PLACE = "run_number, file, row_number"
 INTERVALS_MAX = 64  # a condition of more parts costs more than it spares
+PLACE = "run_number, file, row_number"
+NO_KEYS = "select key_hash, '' as filename from usage_keys_new limit 0"
+NO_TIMES = "select run_number, occurred_at as first_at, occurred_at as last_at from usage_new limit 0"
 
 
 @dataclass(frozen=True)
 class UsageFiles:
     """Where the usage rows of all runs lie: `typed`, one file a run, and files kept as they are."""
 
+    store: Store
     typed: dict[int, Path]
     originals: list[Original]
 
     def rows(self, engine: duckdb.DuckDBPyConnection, runs: Container[int]) -> duckdb.DuckDBPyRelation:
-        """What these runs left in files, with the columns of `new_usage`."""
-        parts = [engine.table("new_usage").filter("false")]
-        if typed := [str(path) for run, path in self.typed.items() if run in runs]:
-            parts.append(engine.read_parquet(typed))
+        """What these runs left in files: the columns of `new_usage`, and each key's hash.
+
+        :raises BadInput: one of the files is not as it was written
+        """
+        typed = [path for run, path in self.typed.items() if run in runs]
         asked = [original for original in self.originals if original.run_number in runs]
+        self.store.refuse_damaged([*typed, *(original.path for original in asked)])
+        parts = [engine.table("new_usage").filter("false")]
+        if typed:
+            parts.append(engine.read_parquet([str(path) for path in typed]))
         parts += originals.open_rows(engine, FEEDS["usage"], asked)
-        return reduce(duckdb.DuckDBPyRelation.union, parts)
+        return reduce(duckdb.DuckDBPyRelation.union, parts).project(f"*, {KEY_HASH}")
 
 
-def gather(engine: duckdb.DuckDBPyConnection, store: Store, files: UsageFiles, run_number: int) -> None:
-    """Makes `usage_at_hand` of the new rows, those that are not plain, and those whose key a new row has too.
+@dataclass(frozen=True)
+class ToKeep:
+    """Rows for a folder of the night, in a total order."""
 
-    And `usage_keys_repeated`: the hashes of keys that more than one row may have, or whose rows are not plain. Where
-    nothing is kept for this, as by a version before it, all rows are new. `usage_kept`, the plain rows of earlier runs
-    that are asked for once more, is empty until `open_kept`.
+    folder: str
+    rows: duckdb.DuckDBPyRelation
+    order: str
+    is_only_added_to: bool = True
+
+
+class UsageAtHand:
+    """Fills three relations in the course of a night.
+
+    `usage_at_hand`: the rows to look at; `usage_keys_repeated`: the hashes of keys that more than one row may have or
+    whose rows are not plain; `usage_kept`: plain rows of earlier runs that may fall into a cycle rated now.
     """
-    first_new = run_number if store.files(SPANS) else 1
-    new = files.rows(engine, range(first_new, run_number + 1)).union(engine.table("new_usage"))
-    new.project(f"*, {KEY_HASH}").create_view("usage_new")
-    files.rows(engine, range(1, first_new)).project(f"*, {KEY_HASH}").create_view("usage_before")
-    looked_at = _kept(engine, store, LOOKED_AT, "from new_usage limit 0").project(f"*, {KEY_HASH}")
-    _recreate(engine, "usage_looked_at", looked_at)
-    _sort_new_keys(engine)
-    _find_keys_met(engine, store)
-    met_in = {int(Path(name).stem) for (name,) in engine.table("usage_keys_met").project("filename").fetchall()}
-    met = files.rows(engine, met_in).project(f"*, {KEY_HASH}")
-    _recreate(engine, "usage_met", met.join(engine.table("usage_keys_met"), "key_hash", how="semi"))
-    engine.execute(
-        """
-        create or replace table usage_keys_repeated as
-        from usage_keys_repeated union select key_hash from usage_keys_met union select key_hash from usage_looked_at;
-        create or replace table usage_asked_again as from usage_met limit 0;
-        create or replace view usage_at_hand as
-        from usage_new union all from usage_looked_at union all from usage_met union all from usage_asked_again;
-        create or replace view usage_kept as from usage_before limit 0
-        """
-    )
 
+    def __init__(self, engine: duckdb.DuckDBPyConnection, files: UsageFiles, run_number: int) -> None:
+        self._engine, self._files = engine, files
+        # Where an earlier version kept nothing for this, all rows are new once more.
+        self._first_new = run_number if files.store.files(SPANS) else 1
+        self._run_number = run_number
 
-def _recreate(engine: duckdb.DuckDBPyConnection, name: str, rows: duckdb.DuckDBPyRelation) -> None:
-    engine.execute(f"drop table if exists {name}")
-    rows.create(name)
-
-
-def _kept(engine: duckdb.DuckDBPyConnection, store: Store, folder: str, or_else: str) -> duckdb.DuckDBPyRelation:
-    files = [str(path) for path in store.files(folder)]
-    return engine.read_parquet(files) if files else engine.sql(or_else)
-
-
-def _sort_new_keys(engine: duckdb.DuckDBPyConnection) -> None:
-    """Makes `usage_keys_new`, sorted, and begins `usage_keys_repeated` with those that two new rows share.
-
-    Sorting bare hashes takes a fraction of the time in which the engine groups them.
-    """
-    ((rows,),) = engine.table("usage_new").aggregate("count(*)").fetchall()
-    if rows < SORTED_FROM_ROWS:
+    def gather(self) -> None:
+        """Takes the new rows, those that are not plain, and those whose key a new row has too."""
+        engine = self._engine
+        new = self._files.rows(engine, range(self._first_new, self._run_number + 1))
+        new.union(engine.table("new_usage").project(f"*, {KEY_HASH}")).create_view("usage_new")
+        looked_at = self._kept(LOOKED_AT, "from new_usage limit 0").project(f"*, {KEY_HASH}")
+        self._recreate("usage_looked_at", looked_at)
+        self._sort_new_keys()
+        met = self._files.rows(engine, self._runs_met())
+        self._recreate("usage_met", met.join(engine.table("usage_keys_met"), "key_hash", how="semi"))
         engine.execute(
             """
-            create or replace table usage_keys_new as select key_hash from usage_new order by key_hash;
             create or replace table usage_keys_repeated as
-            select key_hash from usage_keys_new group by key_hash having count(*) > 1
+            from usage_keys_shared
+            union select key_hash from usage_keys_met
+            union select key_hash from usage_looked_at;
+            create or replace table usage_asked_again as from usage_met limit 0;
+            create or replace view usage_at_hand as
+            from usage_new union all from usage_looked_at union all from usage_met union all from usage_asked_again;
+            create or replace view usage_kept as from usage_met limit 0
             """
         )
-        return
-    import numpy as np  # noqa: PLC0415
-    import pyarrow as pa  # noqa: PLC0415
 
-    hashes = engine.table("usage_new").project("key_hash").fetchnumpy()["key_hash"]
-    hashes.sort()
-    repeated = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
-    for name, found in (("usage_keys_new", hashes), ("usage_keys_repeated", repeated)):
-        _recreate(engine, name, engine.from_arrow(pa.table({"key_hash": found})))
+    def _sort_new_keys(self) -> None:
+        """Makes `usage_keys_new`, sorted, and `usage_keys_shared` of those that two new rows have.
 
-
-def _find_keys_met(engine: duckdb.DuckDBPyConnection, store: Store) -> None:
-    """Makes `usage_keys_met`: the new rows' keys that plain rows of earlier runs have, and each run's file of keys."""
-    files = [str(path) for path in store.files(KEYS)]
-    if not files:
-        engine.execute("create or replace table usage_keys_met (key_hash bigint, filename varchar)")
-        return
-    engine.read_parquet(files, filename=True).create_view("usage_keys_before")
-    engine.execute(
+        Sorting bare hashes takes a fraction of the time in which the engine groups them.
         """
-        create or replace table usage_keys_met as
-        select distinct before.key_hash, before.filename
-        from usage_keys_before as before
-        semi join usage_keys_new on before.key_hash = usage_keys_new.key_hash
-        anti join usage_looked_at on before.key_hash = usage_looked_at.key_hash
-        """
-    )
+        ((rows,),) = self._engine.table("usage_new").aggregate("count(*)").fetchall()
+        if rows < SORTED_FROM_ROWS:
+            self._engine.execute(
+                """
+                create or replace table usage_keys_new as select key_hash from usage_new order by key_hash;
+                create or replace table usage_keys_shared as
+                select key_hash from usage_keys_new group by key_hash having count(*) > 1
+                """
+            )
+            return
+        import numpy as np  # noqa: PLC0415
+        import pyarrow as pa  # noqa: PLC0415
 
+        hashes = self._engine.table("usage_new").project("key_hash").fetchnumpy()["key_hash"]
+        hashes.sort()
+        shared = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+        self._recreate("usage_keys_new", self._engine.from_arrow(pa.table({"key_hash": hashes})))
+        self._recreate("usage_keys_shared", self._engine.from_arrow(pa.table({"key_hash": shared})))
 
-def ask_again(engine: duckdb.DuckDBPyConnection, store: Store) -> None:
-    """Adds to `usage_at_hand` the plain rows of spans that are not what they were in the last night.
-
-    Makes `usage_spans`, for the next night: what decides over a row that falls there, and by which code it was judged.
-    """
-    engine.execute(
-        """
-        create or replace table usage_spans as
-        with of_plans as (
-            select
-                rate_card, rate_card_version, plan,
-                md5(string_agg(meter || counts_values, '|' order by meter)) as meters
-            from meters_in_force
-            group by all
-        ),
-        of_cards as (
-            select rate_card, md5(string_agg(distinct meter, '|' order by meter)) as meters
-            from meters_in_force
-            group by rate_card
+    def _runs_met(self) -> set[int]:
+        """Makes `usage_keys_met` of the new rows' keys that plain rows of earlier runs have, and gives those runs."""
+        files = {str(path): int(path.stem) for path in self._files.store.files(KEYS)}
+        keys = self._engine.read_parquet(list(files), filename=True) if files else self._engine.sql(NO_KEYS)
+        keys.create_view("usage_keys_before")
+        self._engine.execute(
+            """
+            create or replace table usage_keys_met as
+            select distinct before.key_hash, before.filename
+            from usage_keys_before as before
+            semi join usage_keys_new on before.key_hash = usage_keys_new.key_hash
+            anti join usage_looked_at on before.key_hash = usage_looked_at.key_hash
+            """
         )
-        select spans.*, of_cards.meters as card_meters, of_plans.meters as plan_meters, $code_hash as code_hash
-        from subscription_spans spans
-        left join of_cards using (rate_card)
-        left join of_plans using (rate_card, rate_card_version, plan)
-        """,
-        {"code_hash": code_hash()},
-    )
-    _kept(engine, store, SPANS, "from usage_spans limit 0").create_view("usage_spans_before")
-    engine.execute(
+        met_in = self._engine.execute("select distinct filename from usage_keys_met").fetchall()
+        last = {files[name] for (name,) in met_in}
+        # A file has the keys of all runs after the file before: those without usage, or by a version that kept none.
+        covered = {run: range(before + 1, run + 1) for before, run in pairwise((0, *files.values()))}
+        return {run for last_of_file in last for run in covered[last_of_file]}
+
+    def ask_again(self) -> None:
+        """Adds the plain rows of spans that are not what they were in the last night to those at hand.
+
+        Makes `usage_spans`, for the next night: what decides over a row that falls there, and the code it is judged by.
         """
-        create or replace table usage_spans_gone as
-        select subscription_id, span_from, span_until
-        from (from usage_spans_before where is_active except from usage_spans)
+        self._engine.execute(
+            """
+            create or replace table usage_spans as
+            with of_plans as (
+                select
+                    rate_card, rate_card_version, plan,
+                    md5(string_agg(meter || counts_values, '|' order by meter)) as plan_meters
+                from meters_in_force
+                group by all
+            ),
+            of_cards as (
+                select rate_card, md5(string_agg(distinct meter, '|' order by meter)) as card_meters
+                from meters_in_force
+                group by rate_card
+            )
+            select spans.*, card_meters, plan_meters, $code_hash as code_hash
+            from subscription_spans spans
+            left join of_cards using (rate_card)
+            left join of_plans using (rate_card, rate_card_version, plan)
+            """,
+            {"code_hash": code_hash()},
+        )
+        self._kept(SPANS, "from usage_spans limit 0").create_view("usage_spans_before")
+        self._engine.execute(
+            """
+            create or replace table usage_spans_gone as
+            select subscription_id, span_from, span_until
+            from (from usage_spans_before where is_active except from usage_spans)
+            """
+        )
+        self._within("usage_spans_gone").create_view("usage_then")
+        self._engine.execute(
+            """
+            create or replace table usage_asked_again as
+            select usage.*
+            from usage_then usage
+            inner join usage_spans_gone gone
+                on usage.subscription_id = gone.subscription_id
+                and usage.occurred_at >= gone.span_from and usage.occurred_at < gone.span_until
+            anti join usage_keys_repeated repeated on usage.key_hash = repeated.key_hash
+            """
+        )
+
+    def open_kept(self) -> None:
+        """Opens the rows of earlier runs in the time of the cycles rated now, but for those asked again.
+
+        Rows that are not plain are among them; their keys are in `usage_keys_repeated`.
         """
-    )
-    condition = _within(engine, "usage_spans_gone")
-    engine.execute(
-        f"""
-        create or replace table usage_asked_again as
-        select before.*
-        from usage_before before
-        inner join usage_spans_gone gone
-            on before.subscription_id = gone.subscription_id
-            and before.occurred_at >= gone.span_from and before.occurred_at < gone.span_until
-        anti join usage_keys_repeated repeated on before.key_hash = repeated.key_hash
-        where {condition}
-        """
-    )
+        self._engine.execute(
+            """
+            create or replace table usage_spans_rated as
+            select spans.subscription_id, spans.span_from, spans.span_until
+            from subscription_spans spans
+            semi join cycles_rated using (subscription_id, cycle_start)
+            where spans.is_active
+            """
+        )
+        asked_again = self._engine.table("usage_asked_again").project(PLACE)
+        self._within("usage_spans_rated").join(asked_again, PLACE, how="anti").create_view("usage_kept")
+
+    def _within(self, spans: str) -> duckdb.DuckDBPyRelation:
+        """The rows of earlier runs in the time of these spans; files and parts of files without any are passed over."""
+        epochs = f"select distinct epoch_us(span_from), epoch_us(span_until) from {spans} order by all"
+        intervals = _merged(self._engine.execute(epochs).fetchall())
+        times = self._times().project("run_number, epoch_us(first_at), epoch_us(last_at)").fetchall()
+        runs = {run for run, first, last in times if any(begins <= last and first < ends for begins, ends in intervals)}
+        then = (f"(occurred_at >= make_timestamptz({a}) and occurred_at < make_timestamptz({b}))" for a, b in intervals)
+        return self._files.rows(self._engine, runs).filter(" or ".join(then) or "false")
+
+    def to_keep(self) -> list[ToKeep]:
+        """What tells the next night which rows it has to look at."""
+        engine = self._engine
+        columns = ", ".join(column.name for column in FEEDS["usage"].columns)
+        looked_at = engine.table("usage_looked_at").project(PLACE)
+        new_times = engine.table("usage_new").aggregate(
+            "run_number, min(occurred_at) as first_at, max(occurred_at) as last_at", "run_number"
+        )
+        judged = engine.table("usage_rows_judged").project(f"{columns}, {PLACE}")
+        return [
+            ToKeep(KEYS, engine.table("usage_keys_new"), "key_hash"),
+            ToKeep(LOOKED_AT, judged.join(looked_at, PLACE, how="anti"), PLACE),
+            ToKeep(TIMES, self._times().union(new_times), "run_number", is_only_added_to=False),
+            ToKeep(SPANS, engine.table("usage_spans"), "subscription_id, span_from", is_only_added_to=False),
+        ]
+
+    def _times(self) -> duckdb.DuckDBPyRelation:
+        return self._kept(TIMES, NO_TIMES)
+
+    def _kept(self, folder: str, or_else: str) -> duckdb.DuckDBPyRelation:
+        files = [str(path) for path in self._files.store.files(folder)]
+        return self._engine.read_parquet(files) if files else self._engine.sql(or_else)
+
+    def _recreate(self, name: str, rows: duckdb.DuckDBPyRelation) -> None:
+        self._engine.execute(f"drop table if exists {name}")
+        rows.create(name)
 
 
-def open_kept(engine: duckdb.DuckDBPyConnection) -> None:
-    """Opens as `usage_kept` the rows of earlier runs that may fall into a cycle rated now and are not at hand.
-
-    Those that are not plain are in it too: their keys are in `usage_keys_repeated`.
-    """
-    engine.execute(
-        """
-        create or replace table usage_spans_rated as
-        select spans.subscription_id, spans.span_from, spans.span_until
-        from subscription_spans spans
-        semi join cycles_rated using (subscription_id, cycle_start)
-        where spans.is_active
-        """
-    )
-    engine.execute(
-        f"""
-        create or replace view usage_kept as
-        from usage_before anti join usage_asked_again using ({PLACE})
-        where {_within(engine, "usage_spans_rated")}
-        """
-    )
-
-
-def _within(engine: duckdb.DuckDBPyConnection, spans: str) -> str:
-    """A condition that only rows in the time of these spans meet; the engine passes over files and parts without any.
-
-    Spans that touch are one; of more than `INTERVALS_MAX` those with the least between them are taken together.
-    """
-    merged: list[list[int]] = []
-    query = f"select distinct epoch_us(span_from), epoch_us(span_until) from {spans} order by all"
-    for begins, ends in engine.execute(query).fetchall():
+def _merged(intervals: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Takes intervals that touch together; of more than `INTERVALS_MAX` also those with the least between them."""
+    merged: list[tuple[int, int]] = []
+    for begins, ends in intervals:
         if merged and begins <= merged[-1][1]:
-            merged[-1][1] = max(merged[-1][1], ends)
+            merged[-1] = (merged[-1][0], max(merged[-1][1], ends))
         else:
-            merged.append([begins, ends])
+            merged.append((begins, ends))
     while len(merged) > INTERVALS_MAX:
-        gaps = [following[0] - before[1] for before, following in pairwise(merged)]
+        gaps = [later[0] - earlier[1] for earlier, later in pairwise(merged)]
         at = gaps.index(min(gaps))
-        merged[at : at + 2] = [[merged[at][0], merged[at + 1][1]]]
-    parts = (f"(occurred_at >= make_timestamptz({a}) and occurred_at < make_timestamptz({b}))" for a, b in merged)
-    return " or ".join(parts) or "false"
+        merged[at : at + 2] = [(merged[at][0], merged[at + 1][1])]
+    return merged

@@ -301,7 +301,7 @@ def test_a_correction_waits_where_the_code_has_changed_what_it_would_correct(
 ) -> None:
     """An earlier release billed two carts too many: a late row is no reason to give them back, so nothing is issued."""
     with monkeypatch.context() as earlier_release:
-        with_another_code(earlier_release, "peaks", "carts as quantity", "carts + 2 as quantity")
+        with_another_code(earlier_release, "peaks", "max(carts) as quantity", "max(carts) + 2 as quantity")
         bill(tmp_path, FIRST_NIGHT, ONE_CUSTOMER)
         assert [row[-1] for row in rows(tmp_path, BILLS)] == [120]
     assert bill(tmp_path, AFTER_FIRST, LATE).invoices == []
@@ -310,7 +310,7 @@ def test_a_correction_waits_where_the_code_has_changed_what_it_would_correct(
     assert rows(tmp_path, HELD) == held
     assert bill(tmp_path, date(2024, 2, 12)).run_id is None
 
-    with_another_code(monkeypatch, "peaks", "carts as quantity", "carts + 2 as quantity")
+    with_another_code(monkeypatch, "peaks", "max(carts) as quantity", "max(carts) + 2 as quantity")
     bill(tmp_path, date(2024, 2, 13))
     assert [(row[0], *row[2:]) for row in rows(tmp_path, BILLS)] == [
         ("cycle", FIRST_NIGHT, 120),

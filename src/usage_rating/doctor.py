@@ -162,7 +162,8 @@ def meaning_of(name: str) -> str:
         number = of_run.partition("_")[0]
         return f"It is an input file of run {number}, kept as it is, on which every later run builds: none can begin."
     if name.startswith("kept/"):
-        return f"It keeps the {folder} of run {of_run}, on which every later run builds: none can begin without it."
+        of_which = f"of run {of_run}" if of_run.isdecimal() else "as the last run left it"
+        return f"It keeps the {folder} {of_which}, on which every later run builds: none can begin without it."
     if of_run == folder:
         return f"It is the whole table {folder}: readers see wrong or no rows, and no run can begin."
     return f"It holds what run {of_run} published in {folder}: readers see wrong or no rows, and no run can begin."

@@ -95,11 +95,16 @@ class Night:
         :raises OSError: the disk failed; the step may be tried again
         """
         engine, settings = self._engine, self._settings
+        self._as_of = self._date_billed_up_to()
+        if not self._is_preview and publication.is_as_before(
+            engine, self._store, self._before, self._intake, (self._as_of, settings.policies)
+        ):
+            publication.stand_by_the_last_night(engine)
+            return self._as_of
         load_rate_cards(engine, self._intake.cards)
         refuse_changed_cards(engine, self._intake.cards, self._before.last.rate_cards)
         load_policies(engine, settings.policies)
         forget(engine)
-        self._as_of = self._date_billed_up_to()
         engine.execute(
             "create or replace table run_parameters as "
             "select $run_number::integer as run_number, $run_id as run_id, $as_of::date as as_of, "
@@ -136,11 +141,9 @@ class Night:
         if as_of is None:
             zones = [
                 zone
-                for (zone,) in self._rows(
-                    "select time_zone from known_accounts where time_zone is not null "
-                    "union select time_zone from rate_card_versions"
-                )
+                for (zone,) in self._rows("select distinct time_zone from known_accounts where time_zone is not null")
             ]
+            zones += [file.card.time_zone for file in self._intake.cards]
             as_of = last_date_over(self._now or datetime.now(UTC), zones)
         if before and as_of < before:
             raise BadInput(

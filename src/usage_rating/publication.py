@@ -17,6 +17,27 @@ from usage_rating.usage_at_hand import ToKeep, UsageAtHand
 WHOLE = "whole.parquet"  # of what each run writes anew
 
 
+def is_as_before(
+    engine: duckdb.DuckDBPyConnection, store: Store, before: Chain, intake: Intake, asked: tuple[date, dict[str, str]]
+) -> bool:
+    """Whether a night has all that the last one had, and nothing else: it need not be rated to know what it gives.
+
+    :param asked: the date billed up to, and the policies
+    """
+    last = before.last
+    if intake.files or intake.approvals or asked != (before.as_of, last.policies):
+        return False
+    ((last_code,),) = engine.read_parquet(str(store.files("runs")[-1])).project("code_hash").fetchall()
+    return last_code == code_hash() and sorted(last.rate_cards.values()) == sorted(file.sha256 for file in intake.cards)
+
+
+def stand_by_the_last_night(engine: duckdb.DuckDBPyConnection) -> None:
+    """Leaves listed and held what was, and issues nothing."""
+    for name in ("rejected_rows", "held_invoices", "invoices", "alerts", "credit_ledger"):
+        of_now = "" if name in ("rejected_rows", "held_invoices") else "limit 0"
+        engine.execute(f"create or replace table {name} as from {name}_before {of_now}")
+
+
 def has_changed(engine: duckdb.DuckDBPyConnection, intake: Intake) -> bool:
     """Whether the night differs from the one before: new files, invoices due, or rows judged otherwise."""
     if (

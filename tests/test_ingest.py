@@ -6,14 +6,20 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.folders import csv_text
+from tests.folders import csv_text, write
 from tests.reading import Reader, reader
+from usage_rating import ingest
+from usage_rating.engine import open_engine
 from usage_rating.errors import BadInput
+from usage_rating.input_files import check, input_file
+from usage_rating.settings import Settings
 
 MISSING, BAD, NEGATIVE = "missing_value", "bad_value", "negative_quantity"
 USAGE = "subscription_id,event_id,meter,quantity,occurred_at"
@@ -370,3 +376,60 @@ def test_a_damaged_parquet_file_is_refused_by_name_or_read(read: Reader) -> None
             faults += error.faults
     assert len(faults) > 5
     assert [fault for fault in faults if not fault.startswith("spending_limits/f.parquet: ")] == []
+
+
+# ---- small Parquet files, which are read together
+
+
+def read_together(folder: Path, files: dict[str, bytes], *, one_by_one: bool) -> tuple[list[Any], list[Any]]:
+    """The good and the refused rows of limits, in order."""
+    write(folder, files)
+    listed = [input_file("spending_limits", name, folder / name) for name in sorted(files)]
+    checked = check(listed, allow_missing_final_newline=False)
+    (folder / "scratch").mkdir(exist_ok=True)
+    with open_engine(Settings(input=folder, output=folder, threads=1), folder / "scratch") as engine:
+        ingest.prepare(engine)
+        for group in [[each] for each in checked] if one_by_one else [checked]:
+            ingest.read_files(engine, group, 1, folder / "scratch")
+        good, refused = (
+            engine.table(table).order("file, row_number").fetchall()
+            for table in ("new_spending_limits", "new_rejected_rows")
+        )
+        return good, refused
+
+
+def limits(*amounts: object, **types: pa.DataType) -> bytes:
+    count = len(amounts)
+    amount = pa.array(amounts, types.get("amount", pa.int64()))
+    ids = pa.array(["S1"] * count, pa.string())
+    return parquet(subscription_id=ids, agreed_at=pa.array([NOON] * count, pa.timestamp("us")), limit_amount=amount)
+
+
+TOGETHER = {
+    "spending_limits/a.parquet": limits(1, -2, None),
+    "spending_limits/b.parquet": limits(),
+    "spending_limits/c.parquet": limits(-3, 4),
+    "spending_limits/d.parquet": limits("5.5", "x", amount=pa.string()),
+    "spending_limits/e.parquet": limits("6.5", amount=pa.string()),
+    "spending_limits/it's [f] *.parquet": limits(7, -7),
+    "spending_limits/g.csv": csv_text(LIMITS, "S1,2024-01-01,8", "S1,2024-01-01,-8").encode(),
+}
+
+
+def test_small_files_read_together_are_as_each_read_by_itself(tmp_path: Path) -> None:
+    good, refused = read_together(tmp_path, TOGETHER, one_by_one=False)
+    assert (good, refused) == read_together(tmp_path, TOGETHER, one_by_one=True)
+    assert (len(good), len(refused)) == (6, 6)
+
+
+def test_of_files_read_together_only_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    whole = limits(*range(1000))
+    names = []
+    for place in range(4, len(whole) // 2, 331):
+        damaged = whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]
+        try:
+            read_together(tmp_path, TOGETHER | {"spending_limits/z.parquet": damaged}, one_by_one=False)
+        except BadInput as error:
+            names += [fault.split(": ")[0] for fault in error.faults]
+    assert names
+    assert set(names) == {"spending_limits/z.parquet"}

@@ -5,8 +5,8 @@ row_number), and all feeds share `new_rejected_rows`.
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import duckdb
@@ -40,6 +40,8 @@ ENGINE_TYPES = {
 # Types of Parquet columns that hold exact values, no finer than the contract allows: these need no way over text.
 INSTANT_TYPES = ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
 WHOLE_TYPES = re.compile(r"U?(TINY|SMALL|BIG)?INT(EGER)?|DECIMAL\([0-9]+,[0-6]\)")
+OF_THE_ENGINE = {"filename", "file_index", "file_row_number"}  # a column of such a name hides what the engine says
+SMALL_ROWS_MAX = 10_000
 SIGNED = (ColumnType.QUANTITY, ColumnType.AMOUNT)
 LINE_FAULTS = ("MISSING COLUMNS", "TOO MANY COLUMNS", "INVALID ENCODING", "LINE SIZE OVER MAXIMUM")
 REJECTED_COLUMNS = (
@@ -59,6 +61,34 @@ def prepare(engine: duckdb.DuckDBPyConnection) -> None:
     engine.execute(f"create or replace table new_rejected_rows ({REJECTED_COLUMNS})")
 
 
+def read_files(
+    engine: duckdb.DuckDBPyConnection,
+    files: list[CheckedFile],
+    run_number: int,
+    scratch: Path,
+    announce: Callable[[str], None] = lambda step: None,
+) -> None:
+    """Reads each file as `read_file` does, and small Parquet files of one feed and shape together.
+
+    To begin with a file costs what thousands of its rows do.
+
+    :raises BadInput: naming every file that cannot be read
+    """
+    faults: list[str] = []
+    together = _read_alike(engine, [each for each in files if _is_small_parquet(each)], run_number, scratch)
+    for checked in files:
+        announce(f"reading {checked.file.name}")
+        try:
+            if checked.file.name in together:
+                refuse_if_incomplete(checked, together[checked.file.name])
+            else:
+                read_file(engine, checked, run_number, scratch)
+        except BadInput as error:
+            faults += error.faults
+    if faults:
+        raise BadInput(faults)
+
+
 def read_file(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, run_number: int, scratch: Path) -> int:
     """Types one file's rows and appends them to `new_<feed>` or `new_rejected_rows`.
 
@@ -68,8 +98,8 @@ def read_file(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, run_numbe
     file = checked.file
     with plainly_named(file, scratch) as link, unreadable_refused(file):
         if file.is_parquet:
-            rows = engine.read_parquet(str(link), hive_partitioning=False)
-            total = read_parquet_rows(engine, _placed(rows), checked, run_number)
+            rows = _placed(open_parquet(engine, [link]), ConstantExpression(file.name))
+            total = sum(type_rows(engine, rows, checked, run_number).values())
         else:
             total = _read_csv_rows(engine, checked, link, run_number)
     refuse_if_incomplete(checked, total)
@@ -121,9 +151,9 @@ def _refusal(file: InputFile, error: duckdb.Error) -> Exception:
 
 
 @contextmanager
-def plainly_named(file: InputFile, scratch: Path) -> Iterator[Path]:
+def plainly_named(file: InputFile, scratch: Path, number: int = 0) -> Iterator[Path]:
     """Gives the file a plain name meanwhile: the engine takes `*` and `[` in a name for a pattern."""
-    link = scratch / ("input" + next(suffix for suffix in SUFFIXES if file.name.endswith(suffix)))
+    link = scratch / (f"input_{number}" + next(suffix for suffix in SUFFIXES if file.name.endswith(suffix)))
     link.unlink(missing_ok=True)
     link.symlink_to(file.path.resolve())
     try:
@@ -132,39 +162,115 @@ def plainly_named(file: InputFile, scratch: Path) -> Iterator[Path]:
         link.unlink()
 
 
-def read_parquet_rows(
-    engine: duckdb.DuckDBPyConnection, rows: duckdb.DuckDBPyRelation, checked: CheckedFile, run_number: int
-) -> int:
-    """Types rows of a Parquet file and appends them to `new_<feed>` or `new_rejected_rows`.
+def open_parquet(engine: duckdb.DuckDBPyConnection, paths: Iterable[Path]) -> duckdb.DuckDBPyRelation:
+    """The rows of Parquet files of one shape; whatever their folders are named, their columns are their own."""
+    return engine.read_parquet([str(path) for path in paths], hive_partitioning=False)
 
-    :param rows: row_number, and `field_<place>` of every column of the contract that the file has
-    :returns: their number
+
+def shapes_of(engine: duckdb.DuckDBPyConnection, paths: Iterable[Path]) -> dict[Path, str]:
+    """The columns and types of each Parquet file, as a text: the engine reads files together as the first one's types.
+
+    :raises duckdb.Error: one of them cannot be read
     """
-    feed = FEEDS[checked.file.feed]
+    shapes = engine.execute(
+        "select file_name, list((name, duckdb_type) order by column_id)::varchar from parquet_schema($files) "
+        "group by file_name",
+        {"files": [str(path) for path in paths]},
+    )
+    return {Path(name): shape for name, shape in shapes.fetchall()}
+
+
+def by_file(values: Iterable[Expression]) -> Expression:
+    """One of the values for each of several files that are read together, in their order.
+
+    It is the same for all rows of a vector, so that it is looked up once for thousands.
+    """
+    place = ColumnExpression("file_index").cast("bigint") + ConstantExpression(1)
+    return FunctionExpression("list_extract", FunctionExpression("list_value", *values), place)
+
+
+def type_rows(
+    engine: duckdb.DuckDBPyConnection, rows: duckdb.DuckDBPyRelation, like: CheckedFile, run_number: int
+) -> dict[str, int]:
+    """Types rows of Parquet files and appends them to `new_<feed>` or `new_rejected_rows`.
+
+    :param rows: file, row_number, and `field_<place>` of every column of the contract that the files have
+    :param like: one of the files; all have its columns
+    :returns: the number of rows of each file that has any
+    """
+    _typed(rows, like).create("typed_rows")
+    return _share_out_typed(engine, like, run_number)
+
+
+def _share_out_typed(engine: duckdb.DuckDBPyConnection, like: CheckedFile, run_number: int) -> dict[str, int]:
     try:
-        _typed(rows, feed, checked.header).create("typed_rows")
-        return _share_out(engine, engine.table("typed_rows"), feed, checked.file, run_number)
+        return _share_out(engine.table("typed_rows"), FEEDS[like.file.feed], run_number)
     finally:
-        engine.execute("drop table if exists typed_rows")
+        engine.execute("drop table typed_rows")
 
 
-def _placed(rows: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+def _placed(rows: duckdb.DuckDBPyRelation, file: Expression) -> duckdb.DuckDBPyRelation:
     """Names the columns by their place, as CSV's are: to the engine `ID` and `id` are one name."""
     is_hidden = any(name.lower() == "file_row_number" for name in rows.columns)
     number = "row_number() over ()" if is_hidden else "file_row_number + 1"
     return rows.select(
+        file.alias("file"),
         SQLExpression(number).alias("row_number"),
         *(ColumnExpression(name).alias(f"field_{place}") for place, name in enumerate(rows.columns)),
     )
 
 
+def _is_small_parquet(checked: CheckedFile) -> bool:
+    hides_the_engines = OF_THE_ENGINE & {name.lower() for name in checked.header}
+    return checked.file.is_parquet and checked.rows <= SMALL_ROWS_MAX and not hides_the_engines
+
+
+def _read_alike(
+    engine: duckdb.DuckDBPyConnection, files: list[CheckedFile], run_number: int, scratch: Path
+) -> dict[str, int]:
+    """Reads Parquet files, those of one feed and shape together; gives the number of rows of each.
+
+    :returns: nothing of files among which one cannot be read: which, is found by reading each by itself
+    """
+    rows_of: dict[str, int] = {}
+    with ExitStack() as links:
+        paths = [
+            links.enter_context(plainly_named(checked.file, scratch, number))
+            for number, checked in enumerate(files, start=1)
+        ]
+        for places in _of_one_shape(engine, files, paths):
+            alike = [files[place] for place in places]
+            names = [checked.file.name for checked in alike]
+            try:
+                rows = open_parquet(engine, (paths[place] for place in places))
+                _typed(_placed(rows, by_file(map(ConstantExpression, names))), alike[0]).create("typed_rows")
+            except duckdb.Error:
+                continue
+            rows_of |= dict.fromkeys(names, 0) | _share_out_typed(engine, alike[0], run_number)
+    return rows_of
+
+
+def _of_one_shape(
+    engine: duckdb.DuckDBPyConnection, files: list[CheckedFile], paths: list[Path]
+) -> Iterable[list[int]]:
+    """The places in `files` of those that can be read together."""
+    try:
+        shapes = shapes_of(engine, paths) if paths else {}
+    except duckdb.Error:
+        return []
+    groups: dict[tuple[str, str], list[int]] = {}
+    for place, (checked, path) in enumerate(zip(files, paths, strict=True)):
+        groups.setdefault((checked.file.feed, shapes[path]), []).append(place)
+    return groups.values()
+
+
 def _read_csv_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, link: Path, run_number: int) -> int:
     feed = FEEDS[checked.file.feed]
     try:
-        _typed(_csv_rows(engine, checked, link), feed, checked.header).create("typed_rows")
+        _typed(_csv_rows(engine, checked, link), checked).create("typed_rows")
         malformed = _refuse_malformed_rows(engine, checked, run_number)
         typed = engine.sql(read_sql("ingest/numbered_rows.sql")) if malformed else engine.table("typed_rows")
-        return _share_out(engine, typed, feed, checked.file, run_number) + malformed
+        return sum(_share_out(typed, feed, run_number).values()) + malformed
     finally:
         for table in ("typed_rows", "malformed_rows", "malformed_lines", "scanned_files", "blank_lines"):
             engine.execute(f"drop table if exists {table}")
@@ -184,7 +290,11 @@ def _csv_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, link: Pat
         rejects_table="malformed_lines",
         rejects_scan="scanned_files",
     )
-    return rows.select(SQLExpression("row_number() over ()").alias("row_number"), StarExpression())
+    return rows.select(
+        ConstantExpression(checked.file.name).alias("file"),
+        SQLExpression("row_number() over ()").alias("row_number"),
+        StarExpression(),
+    )
 
 
 def _refuse_malformed_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, run_number: int) -> int:
@@ -217,8 +327,9 @@ def _refuse_malformed_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFi
     return int(refused.fetchall()[0][0])
 
 
-def _typed(rows: duckdb.DuckDBPyRelation, feed: Feed, header: tuple[str, ...]) -> duckdb.DuckDBPyRelation:
+def _typed(rows: duckdb.DuckDBPyRelation, like: CheckedFile) -> duckdb.DuckDBPyRelation:
     """Each row's typed columns (as the contract names them), its faults, and the text of a row that has any."""
+    feed, header = FEEDS[like.file.feed], like.header
     fields = {column.name: _field(column, header, rows) for column in feed.columns}
     written = {name: field.cast("varchar") for name, (field, _) in fields.items()}
     values = rows.select(StarExpression(), *(_value(column, *fields[column.name]) for column in feed.columns))
@@ -237,6 +348,7 @@ def _typed(rows: duckdb.DuckDBPyRelation, feed: Feed, header: tuple[str, ...]) -
     )
     has_faults = FunctionExpression("len", ColumnExpression("faults")) > ConstantExpression(0)
     return judged.select(
+        ColumnExpression("file"),
         ColumnExpression("row_number"),
         *(with_default(column, ColumnExpression(column.name)) for column in feed.columns),
         ColumnExpression("faults"),
@@ -284,20 +396,18 @@ def with_default(column: Column, value: Expression) -> Expression:
     return value.alias(column.name)
 
 
-def _share_out(
-    engine: duckdb.DuckDBPyConnection, rows: duckdb.DuckDBPyRelation, feed: Feed, file: InputFile, run_number: int
-) -> int:
-    """Good rows to `new_<feed>`, the others to `new_rejected_rows`; gives the number of both."""
+def _share_out(rows: duckdb.DuckDBPyRelation, feed: Feed, run_number: int) -> dict[str, int]:
+    """Good rows to `new_<feed>`, the others to `new_rejected_rows`; gives the number of both by file."""
     origin = (
         ConstantExpression(run_number).cast("integer"),
-        ConstantExpression(file.name),
+        ColumnExpression("file"),
         ColumnExpression("row_number"),
     )
-    total, faulty = rows.aggregate("count(*), count(case when len(faults) > 0 then 1 end)").fetchall()[0]
+    counts = rows.aggregate("file, count(*), count(case when len(faults) > 0 then 1 end)", "file").fetchall()
     is_good = FunctionExpression("len", ColumnExpression("faults")) == ConstantExpression(0)
     columns = [ColumnExpression(column.name) for column in feed.columns]
     rows.filter(is_good).select(*columns, *origin).insert_into(f"new_{feed.name}")
-    if faulty:
+    if any(faulty for _, _, faulty in counts):
         refused = rows.filter(~is_good)
         refused.select(
             ConstantExpression(feed.name),
@@ -308,7 +418,7 @@ def _share_out(
         ).insert_into("new_rejected_rows")
         if feed.name == "cart_snapshots":
             _list_refused_carts(refused, feed, origin)
-    return int(total)
+    return {file: total for file, total, _ in counts}
 
 
 def _list_refused_carts(refused: duckdb.DuckDBPyRelation, feed: Feed, origin: tuple[Expression, ...]) -> None:

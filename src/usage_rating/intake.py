@@ -31,8 +31,7 @@ PUBLISHED_BEFORE = ("rejected_rows", "held_invoices", "invoices", "invoice_lines
 class Intake:
     """What a night took in; `repeats` are files whose bytes were known.
 
-    By name of the other files: `rows_of` says how many rows each holds, and `kept_as` under which name of the night's
-    folder it is kept, if as it is.
+    `kept_as` says of files that are kept as they are under which name of the night's folder.
     """
 
     cards: list[CardFile]
@@ -41,7 +40,6 @@ class Intake:
     feeds: list[FeedCount]
     notes: list[str]
     approvals: list[CheckedFile]
-    rows_of: dict[str, int]
     kept_as: dict[str, str]
     usage: UsageFiles
 
@@ -71,21 +69,21 @@ def take_in(
     checked, cards = _checked(settings, before)
     files = _not_delivered_before(checked, before, notes)
     ingest.prepare(engine)
-    rows_of, kept_as = _read_all(engine, files, before.last.run_number + 1, store, announce)
+    kept_as = _read_all(engine, files, before.last.run_number + 1, store, announce)
     approvals = open_approvals(engine, store.output, before, announce)
     kept = _originals(store, before, files, kept_as)
     _open_known_rows(engine, store, kept)
-    _list_files_read(engine, before, files, rows_of)
+    _list_files_read(engine, before, files)
     rejected = dict(engine.execute("select feed, count(*) from new_rejected_rows group by feed").fetchall())
-    names = {feed: [checked.file.name for checked in files if checked.file.feed == feed] for feed in FEEDS}
+    files_of = {feed: [checked for checked in files if checked.file.feed == feed] for feed in FEEDS}
     feeds = [
-        FeedCount(feed, len(own), sum(rows_of[name] for name in own), rejected.get(feed, 0))
-        for feed, own in names.items()
+        FeedCount(feed, len(own), sum(checked.rows for checked in own), rejected.get(feed, 0))
+        for feed, own in files_of.items()
         if own
     ]
     repeats = [file for file in checked if file not in files]
     usage = UsageFiles(store, {int(path.stem): path for path in store.files("kept/usage")}, kept["usage"])
-    return Intake(cards, files, repeats, feeds, notes, approvals, rows_of, kept_as, usage)
+    return Intake(cards, files, repeats, feeds, notes, approvals, kept_as, usage)
 
 
 def _checked(settings: Settings, before: Chain) -> tuple[list[CheckedFile], list[CardFile]]:
@@ -132,27 +130,28 @@ def _read_all(
     run_number: int,
     store: Store,
     announce: Callable[[str], None],
-) -> tuple[dict[str, int], dict[str, str]]:
-    """Gives the number of rows of every file, and the names of those that are kept as they are."""
+) -> dict[str, str]:
+    """Gives the names under which files are kept as they are, by those of the files; all others are typed."""
     faults: list[str] = []
-    rows_of: dict[str, int] = {}
-    kept_as: dict[str, str] = {}
-    for checked in files:
-        file = checked.file
-        announce(f"reading {file.name}")
+    kept: list[originals.Kept] = []
+    for checked in filter(originals.is_large, files):
+        announce(f"reading {checked.file.name}")
         try:
-            name = originals.name_of(file.feed, run_number, len(kept_as) + 1)
-            rows = originals.keep(engine, checked, run_number, store, name)
-            if rows is None:
-                rows = ingest.read_file(engine, checked, run_number, store.work)
-            else:
-                kept_as[file.name] = name
-            rows_of[file.name] = rows
+            name = originals.name_of(checked.file.feed, run_number, len(kept) + 1)
+            each = originals.keep(engine, checked, store, name)
+            kept += [each] if each else []
         except BadInput as error:
             faults += error.faults
+    originals.type_others(engine, kept, run_number)
+    kept_as = {each.checked.file.name: each.name for each in kept}
+    others = [checked for checked in files if checked.file.name not in kept_as]
+    try:
+        ingest.read_files(engine, others, run_number, store.work, announce)
+    except BadInput as error:
+        faults += [fault for fault in error.faults if fault not in faults]
     if faults:
         raise BadInput(faults)
-    return rows_of, kept_as
+    return kept_as
 
 
 def _originals(
@@ -170,13 +169,11 @@ def _originals(
     return found
 
 
-def _list_files_read(
-    engine: duckdb.DuckDBPyConnection, before: Chain, files: list[CheckedFile], rows_of: dict[str, int]
-) -> None:
+def _list_files_read(engine: duckdb.DuckDBPyConnection, before: Chain, files: list[CheckedFile]) -> None:
     """Makes `files_read`: every file ever read, with its number of rows."""
     run_number = before.last.run_number + 1
     read = [(record.feed, record.run_number, record.name, record.rows) for record in before.inputs if record.rows]
-    read += [(new.file.feed, run_number, new.file.name, rows_of[new.file.name]) for new in files]
+    read += [(new.file.feed, run_number, new.file.name, new.rows) for new in files]
     feeds, runs, names, rows = zip(*read, strict=True) if read else ((), (), (), ())
     engine.execute(
         "create or replace table files_read as select "

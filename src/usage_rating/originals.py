@@ -6,7 +6,7 @@ rows. Those few go the way of all other rows (`ingest`), and readers of the copy
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_, or_
@@ -19,6 +19,7 @@ from duckdb import (
     ConstantExpression,
     Expression,
     FunctionExpression,
+    SQLExpression,
 )
 
 from usage_rating import ingest
@@ -37,7 +38,6 @@ EXACT_TYPES = {
 }
 ROW_NUMBER = ColumnExpression("file_row_number") + ConstantExpression(1)
 COUNTS = "passing, misleading, coalesce(len(others), 0)"
-OF_THE_ENGINE = {"filename", "file_index", "file_row_number"}  # a column of such a name hides what the engine says
 
 
 @dataclass(frozen=True)
@@ -49,45 +49,75 @@ class Original:
     file: str
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A new file that is kept as it is, and under which name of the night's folder.
+
+    `others` is the table with its rows that do not pass the test, `others_count` how many they are.
+    """
+
+    checked: CheckedFile
+    name: str
+    others: str
+    others_count: int
+
+
 def name_of(feed: str, run_number: int, number: int) -> str:
     """Where the first, second... file that a run keeps as it is lies in a night's folder."""
     return f"kept/{feed}_files/{run_id(run_number)}_{number:04d}.parquet"
 
 
-def keep(
-    engine: duckdb.DuckDBPyConnection, checked: CheckedFile, run_number: int, store: Store, name: str
-) -> int | None:
-    """Copies a file into the coming night, if it can be kept as it is, and shares out the rows that need a closer look.
+def is_large(checked: CheckedFile) -> bool:
+    """Whether a file is one to be kept as it is, if it can be."""
+    file = checked.file
+    return FEEDS[file.feed].has_originals and file.is_parquet and checked.rows >= ROWS_MIN
+
+
+def keep(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, store: Store, name: str) -> Kept | None:
+    """Copies a large file into the coming night, if it can be kept as it is; `type_others` has to follow.
 
     :param name: the copy's name in the night's folder
-    :returns: the number of rows, good and bad; None: the file has to be typed row by row, and nothing was done yet
+    :returns: None: the file has to be typed row by row, and nothing was done yet
     :raises BadInput: it cannot be read, or was changed meanwhile
     """
     file, feed = checked.file, FEEDS[checked.file.feed]
-    if not (feed.has_originals and file.is_parquet and checked.rows >= ROWS_MIN):
-        return None
     with ingest.unreadable_refused(file):
         with ingest.plainly_named(file, store.work) as link:
-            if not _is_exact(_read(engine, [link]), feed, checked.header):
+            if not _is_exact(ingest.open_parquet(engine, [link]), feed, checked.header):
                 return None
         try:
             path = store.keep(file.path, name)
         finally:
             refuse_if_changed(file)
-        try:
-            _judge(_read(engine, [path]), feed).create("rows_judged")
-            ((passing, misleading, others),) = engine.table("rows_judged").project(COUNTS).fetchall()
-            if misleading:
-                path.unlink()
-                return None
-            if others:
-                rows = engine.table("rows_judged").project("unnest(others, max_depth := 2)")
-                others = ingest.read_parquet_rows(engine, rows, checked, run_number)
-        finally:
-            engine.execute("drop table if exists rows_judged")
-    total = int(passing + others)
-    ingest.refuse_if_incomplete(checked, total)
-    return total
+        others = f"others_of_{path.stem}"
+        engine.execute(f"drop table if exists {others}")  # of an earlier attempt
+        _judge(ingest.open_parquet(engine, [path]), feed).create(others)
+    ((passing, misleading, others_count),) = engine.table(others).project(COUNTS).fetchall()
+    if misleading:
+        path.unlink()
+        return None
+    ingest.refuse_if_incomplete(checked, passing + others_count)
+    return Kept(checked, name, others, others_count)
+
+
+def type_others(engine: duckdb.DuckDBPyConnection, kept: list[Kept], run_number: int) -> None:
+    """The rows that do not pass the test go the way of all rows, to be refused with what is wrong with them."""
+    groups: dict[tuple[str, tuple[str, ...], str], list[Kept]] = {}
+    for each in kept:
+        if each.others_count:
+            shape = str(engine.table(each.others).types)
+            groups.setdefault((each.checked.file.feed, each.checked.header, shape), []).append(each)
+    for alike in groups.values():
+        rows = (
+            engine.table(each.others).select(
+                ConstantExpression(each.checked.file.name).alias("file"),
+                SQLExpression("unnest(others, max_depth := 2)"),
+            )
+            for each in alike
+        )
+        ingest.type_rows(engine, reduce(duckdb.DuckDBPyRelation.union, rows), alike[0].checked, run_number)
+    for each in kept:
+        engine.execute(f"drop table {each.others}")
 
 
 def open_rows(
@@ -95,45 +125,33 @@ def open_rows(
 ) -> Iterator[duckdb.DuckDBPyRelation]:
     """The good rows of files kept as they are, as `new_<feed>` has them: one relation for all files of one shape.
 
-    Columns that a query does not ask for cost it nothing. Which file a row is from is the same for all rows of a
-    vector, so that its name and run are looked up once for thousands.
+    Columns that a query does not ask for cost it nothing.
     """
     for group in _by_shape(engine, originals):
-        rows = _read(engine, [original.path for original in group])
-        place = ColumnExpression("file_index").cast("bigint") + ConstantExpression(1)
+        rows = ingest.open_parquet(engine, (original.path for original in group))
         runs = (ConstantExpression(original.run_number).cast("integer") for original in group)
-        files = (ConstantExpression(original.file) for original in group)
         yield rows.filter(_passes(rows, feed)).select(
             *(ingest.with_default(column, _typed(column, rows)) for column in feed.columns),
-            FunctionExpression("list_extract", FunctionExpression("list_value", *runs), place).alias("run_number"),
-            FunctionExpression("list_extract", FunctionExpression("list_value", *files), place).alias("file"),
+            ingest.by_file(runs).alias("run_number"),
+            ingest.by_file(ConstantExpression(original.file) for original in group).alias("file"),
             ROW_NUMBER.alias("row_number"),
         )
 
 
-def _read(engine: duckdb.DuckDBPyConnection, paths: list[Path]) -> duckdb.DuckDBPyRelation:
-    return engine.read_parquet([str(path) for path in paths], hive_partitioning=False)
-
-
-def _by_shape(engine: duckdb.DuckDBPyConnection, originals: list[Original]) -> list[list[Original]]:
-    """Files of the same columns and types: the engine reads all files of one call as the types of the first."""
+def _by_shape(engine: duckdb.DuckDBPyConnection, originals: list[Original]) -> Iterable[list[Original]]:
     if not originals:
         return []
-    shapes = engine.execute(
-        "select file_name, list((name, duckdb_type) order by column_id)::varchar from parquet_schema($files) "
-        "group by file_name",
-        {"files": [str(original.path) for original in originals]},
-    )
-    shape_of, groups = dict(shapes.fetchall()), dict[str, list[Original]]()
+    shapes = ingest.shapes_of(engine, (original.path for original in originals))
+    groups: dict[str, list[Original]] = {}
     for original in originals:
-        groups.setdefault(shape_of[str(original.path)], []).append(original)
-    return list(groups.values())
+        groups.setdefault(shapes[original.path], []).append(original)
+    return groups.values()
 
 
 def _is_exact(rows: duckdb.DuckDBPyRelation, feed: Feed, header: tuple[str, ...]) -> bool:
     """Whether every column has a name of its own to the engine, and those of the contract have its types."""
     names = {name.lower() for name in header}
-    if tuple(rows.columns) != header or len(names) < len(header) or names & OF_THE_ENGINE:
+    if tuple(rows.columns) != header or len(names) < len(header) or names & ingest.OF_THE_ENGINE:
         return False
     types = dict(zip(rows.columns, map(str, rows.types), strict=True))
     return all(EXACT_TYPES[column.type].fullmatch(types[column.name]) for column in _present(rows, feed))

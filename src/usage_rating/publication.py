@@ -157,6 +157,7 @@ def _write(rows: duckdb.DuckDBPyRelation, order: str, folder: Path, name: str, r
 
 
 def _records(intake: Intake, run_number: int) -> list[InputRecord]:
+    rows_of = {checked.file.name: checked.rows for checked in intake.files}
     return [
         InputRecord(
             f.file.feed,
@@ -165,7 +166,7 @@ def _records(intake: Intake, run_number: int) -> list[InputRecord]:
             f.file.modified_ns,
             f.sha256,
             run_number,
-            intake.rows_of.get(f.file.name, 0),
+            rows_of.get(f.file.name, 0),
             intake.kept_as.get(f.file.name, ""),
         )
         for f in (*intake.files, *intake.repeats, *intake.approvals)

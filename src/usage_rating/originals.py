@@ -95,6 +95,7 @@ def keep(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, store: Store, 
     ((passing, misleading, others_count),) = engine.table(others).project(COUNTS).fetchall()
     if misleading:
         path.unlink()
+        engine.execute(f"drop table {others}")
         return None
     ingest.refuse_if_incomplete(checked, passing + others_count)
     return Kept(checked, name, others, others_count)
@@ -164,7 +165,7 @@ def _present(rows: duckdb.DuckDBPyRelation, feed: Feed) -> list[Column]:
 def _judge(rows: duckdb.DuckDBPyRelation, feed: Feed) -> duckdb.DuckDBPyRelation:
     """In one row: how many pass the test, how many of them wrongly, and the others, as `ingest` takes them.
 
-    A zero byte is seen by reading the texts alone. Every value is read here: a damaged file is found out now or never.
+    A zero byte is seen by reading the texts alone. Every value is read here, so that a damaged file is refused by name.
     """
     present = _present(rows, feed)
     texts = (ColumnExpression(column.name) for column in present if column.type is ColumnType.TEXT)

@@ -1,6 +1,7 @@
 """The output folder: what is kept between nights and what is published, and the one moment at which a night counts.
 
     DIR/nights/000007/          everything as of run 7: kept/, a folder a published table, manifests/, billing.duckdb
+                                (kept/usage/ holds typed rows, kept/usage_files/ large input files as they came)
     DIR/current                 a link to the last of them; replacing it is the commit
     DIR/invoices, ...           links into current/
     DIR/manifests/              the manifests once more, for `doctor`: without them nothing else can be judged

@@ -153,7 +153,7 @@ def _refusal(file: InputFile, error: duckdb.Error) -> Exception:
 @contextmanager
 def plainly_named(file: InputFile, scratch: Path, number: int = 0) -> Iterator[Path]:
     """Gives the file a plain name meanwhile: the engine takes `*` and `[` in a name for a pattern."""
-    link = scratch / (f"input_{number}" + next(suffix for suffix in SUFFIXES if file.name.endswith(suffix)))
+    link = scratch / (f"input{number or ''}" + next(suffix for suffix in SUFFIXES if file.name.endswith(suffix)))
     link.unlink(missing_ok=True)
     link.symlink_to(file.path.resolve())
     try:

@@ -133,6 +133,7 @@ def _read_all(
 ) -> dict[str, str]:
     """Gives the names under which files are kept as they are, by those of the files; all others are typed."""
     faults: list[str] = []
+    refused: set[str] = set()
     kept: list[originals.Kept] = []
     for checked in filter(originals.is_large, files):
         announce(f"reading {checked.file.name}")
@@ -142,13 +143,14 @@ def _read_all(
             kept += [each] if each else []
         except BadInput as error:
             faults += error.faults
+            refused.add(checked.file.name)
     originals.type_others(engine, kept, run_number)
     kept_as = {each.checked.file.name: each.name for each in kept}
-    others = [checked for checked in files if checked.file.name not in kept_as]
+    others = [checked for checked in files if checked.file.name not in kept_as.keys() | refused]
     try:
         ingest.read_files(engine, others, run_number, store.work, announce)
     except BadInput as error:
-        faults += [fault for fault in error.faults if fault not in faults]
+        faults += error.faults
     if faults:
         raise BadInput(faults)
     return kept_as

@@ -1,5 +1,6 @@
 """How the text of every kind of column is read, and that no row of a file gets lost or misnumbered."""
 
+import gzip
 import io
 import json
 import re
@@ -378,7 +379,7 @@ def test_a_damaged_parquet_file_is_refused_by_name_or_read(read: Reader) -> None
     assert [fault for fault in faults if not fault.startswith("spending_limits/f.parquet: ")] == []
 
 
-# ---- small Parquet files, which are read together
+# ---- small files, which are read together
 
 
 def read_together(folder: Path, files: dict[str, bytes], *, one_by_one: bool) -> tuple[list[Any], list[Any]]:
@@ -405,6 +406,7 @@ def limits(*amounts: object, **types: pa.DataType) -> bytes:
     return parquet(subscription_id=ids, agreed_at=pa.array([NOON] * count, pa.timestamp("us")), limit_amount=amount)
 
 
+LIMITS_TURNED = "limit_amount,subscription_id,agreed_at"
 TOGETHER = {
     "spending_limits/a.parquet": limits(1, -2, None),
     "spending_limits/b.parquet": limits(),
@@ -413,13 +415,39 @@ TOGETHER = {
     "spending_limits/e.parquet": limits("6.5", amount=pa.string()),
     "spending_limits/it's [f] *.parquet": limits(7, -7),
     "spending_limits/g.csv": csv_text(LIMITS, "S1,2024-01-01,8", "S1,2024-01-01,-8").encode(),
+    "spending_limits/h.csv": f"{LIMITS}\n".encode(),
+    "spending_limits/i.csv": f'\ufeff{LIMITS}\r\nS1,2024-01-01,9\r\n\r\n"S\n1",2024-01-01,x\r\n'.encode(),
+    "spending_limits/j.csv.gz": gzip.compress(csv_text(LIMITS, "S1,2024-01-01,10", ",2024-01-01,1").encode()),
+    "spending_limits/it's [k] *.csv": csv_text(LIMITS, "S1,2024-01-01,11").encode(),
+    "spending_limits/l.csv": csv_text(LIMITS_TURNED, "12,S1,2024-01-01", "-12,S1,2024-01-01").encode(),
+    "spending_limits/m.csv": csv_text(LIMITS_TURNED, "13,S1,2024-01-01").encode(),
 }
+TOO_MANY_FIELDS = {"spending_limits/m.csv": csv_text(LIMITS_TURNED, "1,S1,2024-01-01,x", "13,S1,2024-01-01").encode()}
 
 
-def test_small_files_read_together_are_as_each_read_by_itself(tmp_path: Path) -> None:
-    good, refused = read_together(tmp_path, TOGETHER, one_by_one=False)
-    assert (good, refused) == read_together(tmp_path, TOGETHER, one_by_one=True)
-    assert (len(good), len(refused)) == (6, 6)
+@pytest.mark.parametrize("others", [{}, TOO_MANY_FIELDS], ids=["all whole", "one with a line that is no row"])
+def test_small_files_read_together_are_as_each_read_by_itself(others: dict[str, bytes], tmp_path: Path) -> None:
+    good, refused = read_together(tmp_path, TOGETHER | others, one_by_one=False)
+    assert (good, refused) == read_together(tmp_path, TOGETHER | others, one_by_one=True)
+    assert (len(good), len(refused)) == (11, 9 + len(others))
+
+
+@pytest.mark.parametrize("others", [{}, TOO_MANY_FIELDS], ids=["all whole", "one with a line that is no row"])
+def test_each_file_goes_with_those_of_its_shape(
+    others: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_themselves = []
+    monkeypatch.setattr(ingest, "read_file", lambda _, checked, *__: by_themselves.append(checked.file.name))
+    read_together(tmp_path, TOGETHER | others, one_by_one=False)
+    assert by_themselves == ["spending_limits/l.csv", "spending_limits/m.csv"] * len(others)
+
+
+def test_of_csv_files_read_together_only_one_with_broken_quoting_is_refused(tmp_path: Path) -> None:
+    broken = csv_text(LIMITS, "S1,2024-01-01,1", '"S"1,2024-01-01,1', "S1,2024-01-01,1").encode()
+    with pytest.raises(BadInput) as error:
+        read_together(tmp_path, TOGETHER | {"spending_limits/z.csv": broken}, one_by_one=False)
+    (fault,) = error.value.faults
+    assert fault.startswith("spending_limits/z.csv: line 3 cannot be read: ")
 
 
 def test_of_files_read_together_only_a_damaged_one_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ row_number), and all feeds share `new_rejected_rows`.
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import accumulate
 from pathlib import Path
 
 import duckdb
@@ -42,6 +43,7 @@ INSTANT_TYPES = ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
 WHOLE_TYPES = re.compile(r"U?(TINY|SMALL|BIG)?INT(EGER)?|DECIMAL\([0-9]+,[0-6]\)")
 OF_THE_ENGINE = {"filename", "file_index", "file_row_number"}  # a column of such a name hides what the engine says
 SMALL_ROWS_MAX = 10_000
+SMALL_BYTES_MAX = 4 << 20
 SIGNED = (ColumnType.QUANTITY, ColumnType.AMOUNT)
 LINE_FAULTS = ("MISSING COLUMNS", "TOO MANY COLUMNS", "INVALID ENCODING", "LINE SIZE OVER MAXIMUM")
 REJECTED_COLUMNS = (
@@ -68,19 +70,19 @@ def read_files(
     scratch: Path,
     announce: Callable[[str], None] = lambda step: None,
 ) -> None:
-    """Reads each file as `read_file` does, and small Parquet files of one feed and shape together.
+    """Reads each file as `read_file` does, and small files of one feed and shape together.
 
     To begin with a file costs what thousands of its rows do.
 
     :raises BadInput: naming every file that cannot be read
     """
     faults: list[str] = []
-    together = _read_alike(engine, [each for each in files if _is_small_parquet(each)], run_number, scratch)
+    together = _read_alike(engine, [each for each in files if _is_small(each)], run_number, scratch)
     for checked in files:
         announce(f"reading {checked.file.name}")
         try:
             if checked.file.name in together:
-                refuse_if_incomplete(checked, together[checked.file.name])
+                refuse_if_changed(checked.file)
             else:
                 read_file(engine, checked, run_number, scratch)
         except BadInput as error:
@@ -99,7 +101,7 @@ def read_file(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, run_numbe
     with plainly_named(file, scratch) as link, unreadable_refused(file):
         if file.is_parquet:
             rows = _placed(open_parquet(engine, [link]), ConstantExpression(file.name))
-            total = sum(type_rows(engine, rows, checked, run_number).values())
+            total = type_rows(engine, rows, checked, run_number)
         else:
             total = _read_csv_rows(engine, checked, link, run_number)
     refuse_if_incomplete(checked, total)
@@ -191,22 +193,23 @@ def by_file(values: Iterable[Expression]) -> Expression:
 
 def type_rows(
     engine: duckdb.DuckDBPyConnection, rows: duckdb.DuckDBPyRelation, like: CheckedFile, run_number: int
-) -> dict[str, int]:
+) -> int:
     """Types rows of Parquet files and appends them to `new_<feed>` or `new_rejected_rows`.
 
     :param rows: file, row_number, and `field_<place>` of every column of the contract that the files have
     :param like: one of the files; all have its columns
-    :returns: the number of rows of each file that has any
+    :returns: the number of rows
     """
-    _typed(rows, like).create("typed_rows")
-    return _share_out_typed(engine, like, run_number)
-
-
-def _share_out_typed(engine: duckdb.DuckDBPyConnection, like: CheckedFile, run_number: int) -> dict[str, int]:
     try:
+        _typed(rows, like).create("typed_rows")
         return _share_out(engine.table("typed_rows"), FEEDS[like.file.feed], run_number)
     finally:
-        engine.execute("drop table typed_rows")
+        _drop_what_was_read(engine)
+
+
+def _drop_what_was_read(engine: duckdb.DuckDBPyConnection) -> None:
+    for table in ("typed_rows", "malformed_rows", "malformed_lines", "scanned_files", "blank_lines"):
+        engine.execute(f"drop table if exists {table}")
 
 
 def _placed(rows: duckdb.DuckDBPyRelation, file: Expression) -> duckdb.DuckDBPyRelation:
@@ -220,69 +223,100 @@ def _placed(rows: duckdb.DuckDBPyRelation, file: Expression) -> duckdb.DuckDBPyR
     )
 
 
-def _is_small_parquet(checked: CheckedFile) -> bool:
+def _is_small(checked: CheckedFile) -> bool:
+    """Whether a file is to be read together with others, if there are any like it."""
+    is_small = checked.rows <= SMALL_ROWS_MAX and checked.file.bytes <= SMALL_BYTES_MAX
     hides_the_engines = OF_THE_ENGINE & {name.lower() for name in checked.header}
-    return checked.file.is_parquet and checked.rows <= SMALL_ROWS_MAX and not hides_the_engines
+    return is_small and not (checked.file.is_parquet and hides_the_engines)
 
 
 def _read_alike(
     engine: duckdb.DuckDBPyConnection, files: list[CheckedFile], run_number: int, scratch: Path
-) -> dict[str, int]:
-    """Reads Parquet files, those of one feed and shape together; gives the number of rows of each.
+) -> set[str]:
+    """Reads those files together that are of one feed and shape; gives the names of all that were read.
 
-    :returns: nothing of files among which one cannot be read: which, is found by reading each by itself
+    Where some row of some file is none, nothing is done of any: what is wrong is found by reading each by itself.
     """
-    rows_of: dict[str, int] = {}
-    with ExitStack() as links:
-        paths = [
-            links.enter_context(plainly_named(checked.file, scratch, number))
+    names: set[str] = set()
+    with ExitStack() as stack:
+        links = {
+            checked: stack.enter_context(plainly_named(checked.file, scratch, number))
             for number, checked in enumerate(files, start=1)
-        ]
-        for places in _of_one_shape(engine, files, paths):
-            alike = [files[place] for place in places]
-            names = [checked.file.name for checked in alike]
-            try:
-                rows = open_parquet(engine, (paths[place] for place in places))
-                _typed(_placed(rows, by_file(map(ConstantExpression, names))), alike[0]).create("typed_rows")
-            except duckdb.Error:
-                continue
-            rows_of |= dict.fromkeys(names, 0) | _share_out_typed(engine, alike[0], run_number)
-    return rows_of
+        }
+        for alike in _of_one_shape(engine, links):
+            if len(alike) > 1 and _read_together(engine, alike, [links[checked] for checked in alike], run_number):
+                names |= {checked.file.name for checked in alike}
+    return names
 
 
-def _of_one_shape(
-    engine: duckdb.DuckDBPyConnection, files: list[CheckedFile], paths: list[Path]
-) -> Iterable[list[int]]:
-    """The places in `files` of those that can be read together."""
+def _of_one_shape(engine: duckdb.DuckDBPyConnection, links: dict[CheckedFile, Path]) -> Iterable[list[CheckedFile]]:
+    """Groups those that can be read together."""
+    parquet = [link for checked, link in links.items() if checked.file.is_parquet]
     try:
-        shapes = shapes_of(engine, paths) if paths else {}
+        shapes = shapes_of(engine, parquet) if parquet else {}
     except duckdb.Error:
-        return []
-    groups: dict[tuple[str, str], list[int]] = {}
-    for place, (checked, path) in enumerate(zip(files, paths, strict=True)):
-        groups.setdefault((checked.file.feed, shapes[path]), []).append(place)
+        shapes = {}
+    groups: dict[tuple[str, str | tuple[str, ...]], list[CheckedFile]] = {}
+    for checked, link in links.items():
+        shape = shapes.get(link) if checked.file.is_parquet else checked.header
+        if shape:
+            groups.setdefault((checked.file.feed, shape), []).append(checked)
     return groups.values()
+
+
+def _read_together(
+    engine: duckdb.DuckDBPyConnection, alike: list[CheckedFile], links: list[Path], run_number: int
+) -> bool:
+    """Whether it could be done; if not, nothing was."""
+    try:
+        is_whole = _are_typed_whole(engine, alike, links)
+        if is_whole:
+            _share_out(engine.table("typed_rows"), FEEDS[alike[0].file.feed], run_number)
+        return is_whole
+    finally:
+        _drop_what_was_read(engine)
+
+
+def _are_typed_whole(engine: duckdb.DuckDBPyConnection, alike: list[CheckedFile], links: list[Path]) -> bool:
+    """Types the rows of files into `typed_rows`, and finds out whether all were read and each has its number."""
+    try:
+        if alike[0].file.is_parquet:
+            names = (ConstantExpression(checked.file.name) for checked in alike)
+            rows = _placed(open_parquet(engine, links), by_file(names))
+        else:
+            rows = _csv_rows(engine, alike, links)
+        _typed(rows, alike[0]).create("typed_rows")
+    except duckdb.Error:
+        return False
+    if not alike[0].file.is_parquet and engine.table("malformed_lines").limit(1).fetchall():
+        return False
+    found = engine.table("typed_rows").aggregate("file, count(*), min(row_number), max(row_number)", "file").fetchall()
+    return set(found) == {(checked.file.name, checked.rows, 1, checked.rows) for checked in alike if checked.rows}
 
 
 def _read_csv_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, link: Path, run_number: int) -> int:
     feed = FEEDS[checked.file.feed]
     try:
-        _typed(_csv_rows(engine, checked, link), checked).create("typed_rows")
+        _typed(_csv_rows(engine, [checked], [link]), checked).create("typed_rows")
         malformed = _refuse_malformed_rows(engine, checked, run_number)
         typed = engine.sql(read_sql("ingest/numbered_rows.sql")) if malformed else engine.table("typed_rows")
-        return sum(_share_out(typed, feed, run_number).values()) + malformed
+        return _share_out(typed, feed, run_number) + malformed
     finally:
-        for table in ("typed_rows", "malformed_rows", "malformed_lines", "scanned_files", "blank_lines"):
-            engine.execute(f"drop table if exists {table}")
+        _drop_what_was_read(engine)
 
 
-def _csv_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, link: Path) -> duckdb.DuckDBPyRelation:
-    """Numbers the rows as the engine reads them; what is no row goes to `malformed_lines` meanwhile."""
+def _csv_rows(
+    engine: duckdb.DuckDBPyConnection, alike: list[CheckedFile], links: list[Path]
+) -> duckdb.DuckDBPyRelation:
+    """Numbers the rows as the engine reads them; what is no row goes to `malformed_lines` meanwhile.
+
+    It reads files one after the other. Only where each row of a file was read do those of the next begin with 1.
+    """
     rows = engine.read_csv(
-        str(link),
+        [str(link) for link in links],  # type: ignore[arg-type]  # it takes several, which its stub does not say
         header=True,
         auto_detect=False,
-        columns={f"field_{position}": "VARCHAR" for position in range(len(checked.header))},
+        columns={f"field_{position}": "VARCHAR" for position in range(len(alike[0].header))},
         delimiter=",",
         quotechar='"',
         escapechar='"',
@@ -290,9 +324,10 @@ def _csv_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, link: Pat
         rejects_table="malformed_lines",
         rejects_scan="scanned_files",
     )
+    rows_before = accumulate((checked.rows for checked in alike[:-1]), initial=0)
     return rows.select(
-        ConstantExpression(checked.file.name).alias("file"),
-        SQLExpression("row_number() over ()").alias("row_number"),
+        by_file(ConstantExpression(checked.file.name) for checked in alike).alias("file"),
+        (SQLExpression("row_number() over ()") - by_file(map(ConstantExpression, rows_before))).alias("row_number"),
         StarExpression(),
     )
 
@@ -396,18 +431,18 @@ def with_default(column: Column, value: Expression) -> Expression:
     return value.alias(column.name)
 
 
-def _share_out(rows: duckdb.DuckDBPyRelation, feed: Feed, run_number: int) -> dict[str, int]:
-    """Good rows to `new_<feed>`, the others to `new_rejected_rows`; gives the number of both by file."""
+def _share_out(rows: duckdb.DuckDBPyRelation, feed: Feed, run_number: int) -> int:
+    """Good rows to `new_<feed>`, the others to `new_rejected_rows`; gives the number of both."""
     origin = (
         ConstantExpression(run_number).cast("integer"),
         ColumnExpression("file"),
         ColumnExpression("row_number"),
     )
-    counts = rows.aggregate("file, count(*), count(case when len(faults) > 0 then 1 end)", "file").fetchall()
+    total, faulty = rows.aggregate("count(*), count(case when len(faults) > 0 then 1 end)").fetchall()[0]
     is_good = FunctionExpression("len", ColumnExpression("faults")) == ConstantExpression(0)
     columns = [ColumnExpression(column.name) for column in feed.columns]
     rows.filter(is_good).select(*columns, *origin).insert_into(f"new_{feed.name}")
-    if any(faulty for _, _, faulty in counts):
+    if faulty:
         refused = rows.filter(~is_good)
         refused.select(
             ConstantExpression(feed.name),
@@ -418,7 +453,7 @@ def _share_out(rows: duckdb.DuckDBPyRelation, feed: Feed, run_number: int) -> di
         ).insert_into("new_rejected_rows")
         if feed.name == "cart_snapshots":
             _list_refused_carts(refused, feed, origin)
-    return {file: total for file, total, _ in counts}
+    return int(total)
 
 
 def _list_refused_carts(refused: duckdb.DuckDBPyRelation, feed: Feed, origin: tuple[Expression, ...]) -> None:

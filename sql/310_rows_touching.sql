@@ -6,7 +6,7 @@
 -- grain: one row per row that is new in this run, or was listed as refused and is not any more, or the other way
 --        round; with the other revisions of its event or purchase, which may lie in another cycle
 -- why:   all other rows say what they said when the invoices were issued. A snapshot's row says something of every
---        customer's carts: those it lists, and those it does not.
+--        customer's carts: those it lists, and those it does not. Where nothing is issued nothing is read.
 with issued_until as (
     select
         subscription_id,
@@ -18,6 +18,7 @@ with issued_until as (
 latest as (
     select max(issued_until) as issued_until
     from issued_until
+    having count(*) > 0
 ),
 
 listed_before as (
@@ -50,6 +51,7 @@ changed as (
         judged.verdict
     from rows_judged as judged
     cross join run_parameters
+    cross join latest
     left join listed_before as before
         on
             judged.feed = before.feed

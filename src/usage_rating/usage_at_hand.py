@@ -58,11 +58,11 @@ class UsageFiles:
 
 @dataclass(frozen=True)
 class ToKeep:
-    """Rows for a folder of the night, in a total order."""
+    """Rows for a folder of the night, in a total order; without `order` they are in theirs."""
 
     folder: str
     rows: duckdb.DuckDBPyRelation
-    order: str
+    order: str = ""
     is_only_added_to: bool = True
 
 
@@ -230,7 +230,7 @@ class UsageAtHand:
         )
         judged = engine.table("usage_rows_judged").project(f"{columns}, {PLACE}")
         return [
-            ToKeep(KEYS, engine.table("usage_keys_new"), "key_hash"),
+            ToKeep(KEYS, engine.table("usage_keys_new")),
             ToKeep(LOOKED_AT, judged.join(looked_at, PLACE, how="anti"), PLACE),
             ToKeep(TIMES, self._times().union(new_times), "run_number", is_only_added_to=False),
             ToKeep(SPANS, engine.table("usage_spans"), "subscription_id, span_from", is_only_added_to=False),

@@ -1,6 +1,6 @@
 -- 408_usage_totals: what each meter counted in each cycle under each plan, priced or not.
 --
--- in:    usage_sums_rated, usage_rows_judged
+-- in:    usage_sums_rated, usage_rows_rated
 -- out:   subscription_id, cycle_start, plan, meter | rows_above_zero, quantity_sum, quantity_max
 -- grain: one row per cycle, plan and meter with a row that counts or is not priced
 with parts as (
@@ -22,8 +22,7 @@ with parts as (
         case when quantity > 0 then 1 else 0 end as rows_above_zero,
         quantity as quantity_sum,
         quantity as quantity_max
-    from usage_rows_judged
-    where verdict in ('counted', 'unpriced') and cycle_start is not null
+    from usage_rows_rated
 )
 
 select

@@ -1,6 +1,6 @@
 -- 410_usage_seen: the usage rows that no total tells, for some charge of the card counts what is latest or unique.
 --
--- in:    meters_in_force, cycles_rated, usage_sums_rated, usage_plain, usage_rows_judged
+-- in:    meters_in_force, cycles_rated, usage_sums_rated, usage_plain, usage_rows_rated
 -- out:   subscription_id, cycle_start, event_id | plan, meter, quantity, occurred_at, value, verdict
 -- grain: one row per usage row of such a meter, in cycles rated now, that counts or is not priced
 with meters as (
@@ -61,10 +61,9 @@ select
     usage.occurred_at,
     usage.value,
     usage.verdict
-from usage_rows_judged as usage
+from usage_rows_rated as usage
 inner join asked
     on
         usage.subscription_id = asked.subscription_id
         and usage.cycle_start = asked.cycle_start
         and usage.meter = asked.meter
-where usage.verdict in ('counted', 'unpriced')

@@ -1,6 +1,6 @@
 -- 500_running_quantities: what each usage charge had counted after each row, where a spending limit may bite.
 --
--- in:    usage_sums_rated, usage_plain, usage_rows_judged, cycles_limited, charges
+-- in:    usage_sums_rated, usage_plain, usage_rows_rated, cycles_limited, charges
 -- out:   subscription_id, cycle_start, plan, charge, event_id | occurred_at, charge_number, quantity, price_form, ...
 -- grain: one row per counted usage row and charge whose price grows row by row, in cycles with a limit
 -- why:   volume prices and max, latest and unique are known at the cycle's end only.
@@ -82,7 +82,7 @@ charged as (
         usage.event_id,
         usage.occurred_at,
         usage.quantity
-    from usage_rows_judged as usage
+    from usage_rows_rated as usage
     inner join asked
         on
             usage.subscription_id = asked.subscription_id

@@ -94,4 +94,4 @@ def test_every_operator_plants_something() -> None:
 def test_a_fault_that_is_no_sql_is_told_apart(rehearsals: Rehearsals) -> None:
     stage = next(stage for stage in all_stages() if stage.name == "peaks")
     with pytest.raises(Stillborn):
-        rehearsals.killer_of(replace(stage, sql=stage.sql.replace("carts as quantity", "no_such_column")))
+        rehearsals.killer_of(replace(stage, sql=stage.sql.replace("max(carts)", "no_such_column")))

@@ -147,7 +147,7 @@ def _write_history(engine: duckdb.DuckDBPyConnection, staged: Path, run_number: 
 
 
 def _write(rows: duckdb.DuckDBPyRelation, order: str, folder: Path, name: str, run_number: int) -> Path | None:
-    """Writes rows in their order, if there are any, and as they come where it is empty; the first night writes every table, for its columns."""
+    """Writes rows in an order, or in theirs, if there are any; the first night writes every table, for its columns."""
     if run_number > 1 and not rows.limit(1).fetchall():
         return None
     folder.mkdir(exist_ok=True)

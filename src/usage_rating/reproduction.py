@@ -74,7 +74,7 @@ def _open_rows_before(engine: duckdb.DuckDBPyConnection, until_run: int) -> None
     for feed in (feed for feed in FEEDS if feed != "usage"):
         only = f"and subscription_id in {own}" if feed in OF_ONE_SUBSCRIPTION else ""
         engine.execute(f"create view known_{feed} as from main.known_{feed} where run_number < {until_run} {only}")
-    for rows in ("usage_at_hand", "usage_kept"):
+    for rows in ("usage_at_hand", "usage_kept", "usage_settled"):
         engine.execute(
             f"create view {rows} as from main.{rows} where run_number < {until_run} and subscription_id in {own}"
         )

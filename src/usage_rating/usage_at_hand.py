@@ -1,8 +1,9 @@
 """Picks the usage rows that a night has to look at, so that it pays for these and not for all that were ever read.
 
 A plain row has its key to itself and falls where it counts. It is looked at in the night that reads it, and again in
-one that rates its cycle or changes the span it falls into; in between nobody opens it. All other rows are kept together
-and looked at every night: what repeats or revises another, is voided, held or not priced.
+one that rates its cycle or changes the span it falls into; in between nobody opens it. What repeats or revises another
+row, is voided, held or not priced is kept once more, by itself and with its verdict: it is looked at again where a new
+row has its key, where it is listed as refused or waiting, or where its span changes.
 
 For that are kept: the hashes of all keys, the rows that are not plain, from when to when each run's rows happened, and
 the spans of the last night.
@@ -29,7 +30,12 @@ KEY_HASH = f"(hash({', '.join(FEEDS['usage'].key)}) >> 24)::bigint as key_hash"
 SORTED_FROM_ROWS = 500_000  # below, loading numpy takes longer than it saves
 INTERVALS_MAX = 64  # a condition of more parts costs more than it spares
 PLACE = "run_number, file, row_number"
+ROW = ", ".join([*(column.name for column in FEEDS["usage"].columns), PLACE])
+FOUND = "cycle_start, plan, verdict"
 NO_KEYS = "select key_hash, '' as filename from usage_keys_new limit 0"
+NONE_LOOKED_AT = (
+    f"select {ROW}, null::date as cycle_start, '' as plan, '' as verdict, '' as filename from new_usage limit 0"
+)
 NO_TIMES = "select run_number, occurred_at as first_at, occurred_at as last_at from usage_new limit 0"
 
 
@@ -67,10 +73,11 @@ class ToKeep:
 
 
 class UsageAtHand:
-    """Fills three relations in the course of a night.
+    """Fills four relations in the course of a night.
 
     `usage_at_hand`: the rows to look at; `usage_keys_repeated`: the hashes of keys that more than one row may have or
-    whose rows are not plain; `usage_kept`: plain rows of earlier runs that may fall into a cycle rated now.
+    whose rows are not plain. Of earlier runs, where they may fall into a cycle rated now, `usage_kept`: plain rows, and
+    `usage_settled`: others that count or are not priced, and of which nothing new is to be said.
     """
 
     def __init__(self, engine: duckdb.DuckDBPyConnection, files: UsageFiles, run_number: int) -> None:
@@ -80,25 +87,45 @@ class UsageAtHand:
         self._run_number = run_number
 
     def gather(self) -> None:
-        """Takes the new rows, those that are not plain, and those whose key a new row has too."""
+        """Takes the new rows, those whose key a new row has too, and those that are not settled."""
         engine = self._engine
         new = self._files.rows(engine, range(self._first_new, self._run_number + 1))
         new.union(engine.table("new_usage").project(f"*, {KEY_HASH}")).create_view("usage_new")
-        looked_at = self._kept(LOOKED_AT, "from new_usage limit 0").project(f"*, {KEY_HASH}")
-        self._recreate("usage_looked_at", looked_at)
+        files = [str(path) for path in self._files.store.files(LOOKED_AT)]
+        looked_at = engine.read_parquet(files, filename=True) if files else engine.sql(NONE_LOOKED_AT)
+        looked_at.project(f"*, {KEY_HASH}").create_view("usage_looked_at")
         self._sort_new_keys()
+        engine.execute(
+            """
+            create or replace table usage_keys_open as
+            select key_hash from usage_looked_at semi join usage_keys_new using (key_hash)
+            union
+            select key_hash from usage_looked_at looked_at
+            semi join rejected_rows_before listed
+                on listed.feed = 'usage' and looked_at.run_number = listed.read_in::integer
+                and looked_at.file = listed.file and looked_at.row_number = listed.row_number
+            union
+            select key_hash from usage_looked_at
+            semi join (from held_invoices_before where kind = 'correction') using (subscription_id)
+            """
+        )
+        engine.execute(
+            f"create or replace table usage_opened as {_newest('semi join usage_keys_open using (key_hash)')}"
+        )
         met = self._files.rows(engine, self._runs_met())
         self._recreate("usage_met", met.join(engine.table("usage_keys_met"), "key_hash", how="semi"))
         engine.execute(
-            """
+            f"""
             create or replace table usage_keys_repeated as
             from usage_keys_shared
             union select key_hash from usage_keys_met
             union select key_hash from usage_looked_at;
             create or replace table usage_asked_again as from usage_met limit 0;
             create or replace view usage_at_hand as
-            from usage_new union all from usage_looked_at union all from usage_met union all from usage_asked_again;
-            create or replace view usage_kept as from usage_met limit 0
+            from usage_new union all from usage_met union all from usage_asked_again
+            union all select {ROW}, key_hash from usage_opened;
+            create or replace view usage_kept as from usage_met limit 0;
+            create or replace table usage_settled as from usage_opened limit 0
             """
         )
 
@@ -147,7 +174,7 @@ class UsageAtHand:
         return {run for last_of_file in last for run in covered[last_of_file]}
 
     def ask_again(self) -> None:
-        """Adds the plain rows of spans that are not what they were in the last night to those at hand.
+        """Adds the rows of spans that are not what they were in the last night to those at hand.
 
         Makes `usage_spans`, for the next night: what decides over a row that falls there, and the code it is judged by.
         """
@@ -177,10 +204,21 @@ class UsageAtHand:
         self._engine.execute(
             """
             create or replace table usage_spans_gone as
-            select subscription_id, span_from, span_until
-            from (from usage_spans_before where is_active except from usage_spans)
+            select subscription_id, span_from, span_until, is_active
+            from (from usage_spans_before except from usage_spans);
+            create or replace table usage_keys_moved as
+            select distinct key_hash
+            from usage_looked_at usage
+            inner join usage_spans_gone gone
+                on usage.subscription_id = gone.subscription_id
+                and usage.occurred_at >= gone.span_from and usage.occurred_at < gone.span_until
+            anti join usage_keys_open opened on usage.key_hash = opened.key_hash
             """
         )
+        self._engine.execute(f"insert into usage_opened {_newest('semi join usage_keys_moved using (key_hash)')}")
+        self._engine.execute("insert into usage_keys_open from usage_keys_moved")
+        # No plain row falls where the subscription was not active.
+        self._engine.execute("delete from usage_spans_gone where not is_active")
         self._within("usage_spans_gone").create_view("usage_then")
         self._engine.execute(
             """
@@ -195,9 +233,9 @@ class UsageAtHand:
         )
 
     def open_kept(self) -> None:
-        """Opens the rows of earlier runs in the time of the cycles rated now, but for those asked again.
+        """Opens the rows of earlier runs in the time of the cycles rated now, but for those at hand.
 
-        Rows that are not plain are among them; their keys are in `usage_keys_repeated`.
+        In `usage_kept` there are rows among them that are not plain; their keys are in `usage_keys_repeated`.
         """
         self._engine.execute(
             """
@@ -210,6 +248,12 @@ class UsageAtHand:
         )
         asked_again = self._engine.table("usage_asked_again").project(PLACE)
         self._within("usage_spans_rated").join(asked_again, PLACE, how="anti").create_view("usage_kept")
+        settled = _newest(
+            "semi join usage_spans_rated using (subscription_id) anti join usage_keys_open using (key_hash)"
+        )
+        self._engine.execute(
+            f"create or replace table usage_settled as from ({settled}) where verdict in ('counted', 'unpriced')"
+        )
 
     def _within(self, spans: str) -> duckdb.DuckDBPyRelation:
         """The rows of earlier runs in the time of these spans; files and parts of files without any are passed over."""
@@ -223,15 +267,15 @@ class UsageAtHand:
     def to_keep(self) -> list[ToKeep]:
         """What tells the next night which rows it has to look at."""
         engine = self._engine
-        columns = ", ".join(column.name for column in FEEDS["usage"].columns)
-        looked_at = engine.table("usage_looked_at").project(PLACE)
         new_times = engine.table("usage_new").aggregate(
             "run_number, min(occurred_at) as first_at, max(occurred_at) as last_at", "run_number"
         )
-        judged = engine.table("usage_rows_judged").project(f"{columns}, {PLACE}")
+        judged, opened = (
+            engine.table(name).project(f"{ROW}, {FOUND}") for name in ("usage_rows_judged", "usage_opened")
+        )
         return [
             ToKeep(KEYS, engine.table("usage_keys_new")),
-            ToKeep(LOOKED_AT, judged.join(looked_at, PLACE, how="anti"), PLACE),
+            ToKeep(LOOKED_AT, judged.except_(opened), PLACE),
             ToKeep(TIMES, self._times().union(new_times), "run_number", is_only_added_to=False),
             ToKeep(SPANS, engine.table("usage_spans"), "subscription_id, span_from", is_only_added_to=False),
         ]
@@ -246,6 +290,12 @@ class UsageAtHand:
     def _recreate(self, name: str, rows: duckdb.DuckDBPyRelation) -> None:
         self._engine.execute(f"drop table if exists {name}")
         rows.create(name)
+
+
+def _newest(condition: str) -> str:
+    """Rows that are not plain as they were found last: each was written anew when it was found otherwise."""
+    numbered = f"select *, row_number() over (partition by {PLACE} order by filename desc) as nth from usage_looked_at"
+    return f"select {ROW}, {FOUND}, key_hash from ({numbered} {condition}) where nth = 1"
 
 
 def _merged(intervals: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import duckdb
 
@@ -18,6 +19,7 @@ from tests.oracle_credit import Deduction, Ledger
 from tests.oracle_cycle import Line
 from tests.oracle_usage import Alert
 from tests.worlds import write_world
+from usage_rating import publication
 from usage_rating.night import Night
 from usage_rating.report import NightReport
 from usage_rating.settings import Settings
@@ -67,6 +69,18 @@ def run(world: World, folder: Path, as_of: date) -> Ran:
         stages = stages_of(night)
         report = night.publish()
     return Ran(report, stages, tables_in(settings.output), settings.output)
+
+
+def run_again(world: World, folder: Path, as_of: date) -> list[str | None]:
+    """Two nights with nothing new: one that need not be rated, and one that is. Gives what they were published as."""
+    settings = settings_for(folder, as_of, min_snapshot_share=world.min_snapshot_share)
+    published_as = []
+    for is_as_before in (publication.is_as_before, lambda *_: False):
+        with patch.object(publication, "is_as_before", is_as_before), Night(settings) as night:
+            night.ingest()
+            night.rate()
+            published_as.append(night.publish().run_id)
+    return published_as
 
 
 def preview(world: World, folder: Path, as_of: date) -> Ran:

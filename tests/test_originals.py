@@ -599,8 +599,9 @@ def test_a_damaged_original_is_named_stops_the_run_and_is_rebuilt(
     (found,) = examine(folder / "output", None)
     assert found.path == path
     assert "an input file of run 000002, kept as it is" in str(found)
+    repeat = {"usage/4.parquet": parquet("usage", LATE[:1])}
     with pytest.raises(BadInput, match=r"000002_0001\.parquet: is "):
-        bill(folder, date(2024, 4, 10), max_rejected=1)
+        bill(folder, date(2024, 4, 10), repeat, max_rejected=1)
     (mended,) = mend(folder / "output", folder / "input")
     assert mended.is_mended
     assert path.read_bytes() == (folder / "input" / "usage" / "2.parquet").read_bytes()

@@ -130,11 +130,16 @@ class UsageAtHand:
         )
 
     def _sort_new_keys(self) -> None:
-        """Makes `usage_keys_new`, sorted, and `usage_keys_shared` of those that two new rows have.
+        """Makes `usage_keys_new`, sorted, `usage_keys_shared` of those that two new rows have, and `usage_times_new`.
 
         Sorting bare hashes takes a fraction of the time in which the engine groups them.
         """
-        ((rows,),) = self._engine.table("usage_new").aggregate("count(*)").fetchall()
+        self._engine.execute(
+            "create or replace table usage_times_new as "
+            "select run_number, min(occurred_at) as first_at, max(occurred_at) as last_at, count(*) as usage_rows "
+            "from usage_new group by run_number"
+        )
+        ((rows,),) = self._engine.execute("select coalesce(sum(usage_rows), 0) from usage_times_new").fetchall()
         if rows < SORTED_FROM_ROWS:
             self._engine.execute(
                 """
@@ -267,16 +272,19 @@ class UsageAtHand:
     def to_keep(self) -> list[ToKeep]:
         """What tells the next night which rows it has to look at."""
         engine = self._engine
-        new_times = engine.table("usage_new").aggregate(
-            "run_number, min(occurred_at) as first_at, max(occurred_at) as last_at", "run_number"
-        )
-        judged, opened = (
-            engine.table(name).project(f"{ROW}, {FOUND}") for name in ("usage_rows_judged", "usage_opened")
+        found_otherwise = engine.sql(
+            f"select {ROW}, {FOUND} from usage_rows_judged judged anti join usage_opened opened "
+            f"on {_same(PLACE)} and {_same(FOUND)}"
         )
         return [
             ToKeep(KEYS, engine.table("usage_keys_new")),
-            ToKeep(LOOKED_AT, judged.except_(opened), PLACE),
-            ToKeep(TIMES, self._times().union(new_times), "run_number", is_only_added_to=False),
+            ToKeep(LOOKED_AT, found_otherwise, PLACE),
+            ToKeep(
+                TIMES,
+                self._times().union(engine.table("usage_times_new").project("run_number, first_at, last_at")),
+                "run_number",
+                is_only_added_to=False,
+            ),
             ToKeep(SPANS, engine.table("usage_spans"), "subscription_id, span_from", is_only_added_to=False),
         ]
 
@@ -290,6 +298,10 @@ class UsageAtHand:
     def _recreate(self, name: str, rows: duckdb.DuckDBPyRelation) -> None:
         self._engine.execute(f"drop table if exists {name}")
         rows.create(name)
+
+
+def _same(columns: str) -> str:
+    return " and ".join(f"judged.{name} is not distinct from opened.{name}" for name in columns.split(", "))
 
 
 def _newest(condition: str) -> str:

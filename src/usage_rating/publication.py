@@ -14,8 +14,6 @@ from usage_rating.store import Store
 from usage_rating.tables import TABLES, Table
 from usage_rating.usage_at_hand import ToKeep, UsageAtHand
 
-WHOLE = "whole.parquet"  # of what each run writes anew
-
 
 def is_as_before(
     engine: duckdb.DuckDBPyConnection, store: Store, before: Chain, intake: Intake, asked: tuple[date, dict[str, str]]
@@ -110,8 +108,7 @@ def _write_of_usage(staged: Path, kept: ToKeep, run_number: int) -> Path | None:
     folder = staged / kept.folder
     if kept.is_only_added_to:
         return _write(kept.rows, kept.order, folder, run_id(run_number), run_number)
-    (folder / WHOLE).unlink(missing_ok=True)
-    return _write(kept.rows, kept.order, folder, Path(WHOLE).stem, run_number=1)
+    return _write_anew(kept.rows, kept.order, folder, "whole")
 
 
 def _write_table(staged: Path, table: Table, rows: duckdb.DuckDBPyRelation, run_number: int) -> Path | None:
@@ -119,8 +116,13 @@ def _write_table(staged: Path, table: Table, rows: duckdb.DuckDBPyRelation, run_
     order = ", ".join(table.order)
     if table.is_only_added_to:
         return _write(rows.project(typed), order, staged / table.name, run_id(run_number), run_number)
-    (staged / table.name / f"{table.name}.parquet").unlink(missing_ok=True)
-    return _write(rows.project(typed), order, staged / table.name, table.name, run_number=1)
+    return _write_anew(rows.project(typed), order, staged / table.name, table.name)
+
+
+def _write_anew(rows: duckdb.DuckDBPyRelation, order: str, folder: Path, name: str) -> Path | None:
+    """Writes a table that each run writes whole. The file there is the night before's too, and stays as it is."""
+    (folder / f"{name}.parquet").unlink(missing_ok=True)
+    return _write(rows, order, folder, name, run_number=1)
 
 
 def _write_history(engine: duckdb.DuckDBPyConnection, staged: Path, run_number: int) -> list[Path | None]:

@@ -91,8 +91,7 @@ class UsageAtHand:
         engine = self._engine
         new = self._files.rows(engine, range(self._first_new, self._run_number + 1))
         new.union(engine.table("new_usage").project(f"*, {KEY_HASH}")).create_view("usage_new")
-        files = [str(path) for path in self._files.store.files(LOOKED_AT)]
-        looked_at = engine.read_parquet(files, filename=True) if files else engine.sql(NONE_LOOKED_AT)
+        looked_at = self._kept(LOOKED_AT, NONE_LOOKED_AT, is_named=True)
         looked_at.project(f"*, {KEY_HASH}").create_view("usage_looked_at")
         self._sort_new_keys()
         engine.execute(
@@ -160,9 +159,7 @@ class UsageAtHand:
 
     def _runs_met(self) -> set[int]:
         """Makes `usage_keys_met` of the new rows' keys that plain rows of earlier runs have, and gives those runs."""
-        files = {str(path): int(path.stem) for path in self._files.store.files(KEYS)}
-        keys = self._engine.read_parquet(list(files), filename=True) if files else self._engine.sql(NO_KEYS)
-        keys.create_view("usage_keys_before")
+        self._kept(KEYS, NO_KEYS, is_named=True).create_view("usage_keys_before")
         self._engine.execute(
             """
             create or replace table usage_keys_met as
@@ -173,10 +170,10 @@ class UsageAtHand:
             """
         )
         met_in = self._engine.execute("select distinct filename from usage_keys_met").fetchall()
-        last = {files[name] for (name,) in met_in}
+        kept_in = [int(path.stem) for path in self._files.store.files(KEYS)]
         # A file has the keys of all runs after the file before: those without usage, or by a version that kept none.
-        covered = {run: range(before + 1, run + 1) for before, run in pairwise((0, *files.values()))}
-        return {run for last_of_file in last for run in covered[last_of_file]}
+        covered = {run: range(before + 1, run + 1) for before, run in pairwise((0, *kept_in))}
+        return {run for (name,) in met_in for run in covered[int(Path(name).stem)]}
 
     def ask_again(self) -> None:
         """Adds the rows of spans that are not what they were in the last night to those at hand.
@@ -291,9 +288,9 @@ class UsageAtHand:
     def _times(self) -> duckdb.DuckDBPyRelation:
         return self._kept(TIMES, NO_TIMES)
 
-    def _kept(self, folder: str, or_else: str) -> duckdb.DuckDBPyRelation:
+    def _kept(self, folder: str, or_else: str, *, is_named: bool = False) -> duckdb.DuckDBPyRelation:
         files = [str(path) for path in self._files.store.files(folder)]
-        return self._engine.read_parquet(files) if files else self._engine.sql(or_else)
+        return self._engine.read_parquet(files, filename=is_named) if files else self._engine.sql(or_else)
 
     def _recreate(self, name: str, rows: duckdb.DuckDBPyRelation) -> None:
         self._engine.execute(f"drop table if exists {name}")

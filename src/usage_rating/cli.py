@@ -57,7 +57,10 @@ def run(
         typer.Option("--allow-missing-final-newline", help="Trust CSV files whose last line has no end."),
     ] = None,
     memory_limit: Annotated[
-        str | None, typer.Option(help="Memory for the engine, such as 2GB; more is spilled.")
+        str | None,
+        typer.Option(
+            help="Memory for the engine, such as 2GB; more is spilled.  [all but 1 GiB, at least half, at most 80 %]"
+        ),
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads for the engine.  [all cores]")] = None,
     settings: Annotated[

@@ -1,5 +1,6 @@
 """One night's run: takes in what is new, rates what is due, publishes it at one moment."""
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -62,6 +63,7 @@ class Night:
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
+        self._began = time.monotonic()
         self._open.enter_context(self._store.read_only() if self._is_preview else self._store.hold())
         self._engine = self._open.enter_context(open_engine(self._settings, self._store.work))
         self._before = self._store.chain
@@ -180,6 +182,8 @@ class Night:
     def publish(self) -> NightReport:
         """Writes the night and commits it; does nothing where nothing changed.
 
+        :returns: the run's summary; its `seconds` count everything since the `with` block began, so also what lies
+            between steps, failed tries and the waits before the next ones
         :raises OSError: the disk failed; the night does not count, and the step may be tried again
         """
         assert not self._is_preview, "a preview publishes nothing"
@@ -224,6 +228,7 @@ class Night:
             ],
             alerts=[Alert(**row) for row in self._alerts()],
             notes=self._intake.notes,
+            seconds=time.monotonic() - self._began,
         )
 
     @disk_faults_as_os_errors()

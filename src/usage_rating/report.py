@@ -68,7 +68,10 @@ class Alert:
 
 @dataclass(frozen=True)
 class NightReport:
-    """A run's summary. `run_id` is None where nothing had changed, and so nothing was published."""
+    """A run's summary. `run_id` is None where nothing had changed, and so nothing was published.
+
+    `seconds` is the time that passed from taking hold of the output folder until the night counted.
+    """
 
     run_id: str | None
     as_of: date
@@ -79,10 +82,16 @@ class NightReport:
     held: list[HeldTotal] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        """How many rows were newly read, rejected ones included."""
+        return sum(feed.rows for feed in self.feeds)
 
 
 def print_report(report: NightReport) -> None:
-    """Prints the summary: rows by feed, refused rows by reason, invoices and money, where to look next."""
+    """Prints the summary: rows by feed, refused rows by reason, invoices and money, speed, where to look next."""
     from rich.console import Console  # noqa: PLC0415  (only a run needs it, not `--help`)
 
     console = Console(highlight=False, soft_wrap=True)
@@ -98,11 +107,18 @@ def print_report(report: NightReport) -> None:
             _print_table(console, title, headings, rows)
     if report.run_id is not None:
         console.print()
+        if report.rows:
+            console.print(_speed(report.rows, report.seconds))
         console.print(f"Next: duckdb -readonly {report.output}/billing.duckdb 'from invoices'", markup=False)
         if report.refused:
             console.print("      'from rejected_rows' says for each row what was expected and what to do", markup=False)
         if report.held:
             console.print("      'from held_invoices' says for each invoice why it waits and what to do", markup=False)
+
+
+def _speed(rows: int, seconds: float) -> str:
+    a_second = float(f"{rows / seconds:.3g}")  # more digits would differ from run to run
+    return f"{rows:,} rows read and rated in {seconds:,.1f} s: {a_second:,.0f} rows a second"
 
 
 def print_preview(report: NightReport, to: Path | None) -> None:

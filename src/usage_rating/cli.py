@@ -94,8 +94,8 @@ def run(
         "threads": threads,
     }
     policies = settings_from(given, settings)
-    with progress() as announce:
-        report = run_night(policies, announce=announce)
+    with progress() as display:
+        report = run_night(policies, announce=display.announce, watch=display.watch)
     print_report(report)
 
 
@@ -126,7 +126,10 @@ def preview(
     from usage_rating.settings import settings_from  # noqa: PLC0415
 
     policies = settings_from({"input": input, "output": output, "as_of": as_of.date()}, settings)
-    with progress() as announce, Night(policies, announce=announce, is_preview=True) as night:
+    with (
+        progress() as display,
+        Night(policies, announce=display.announce, watch=display.watch, is_preview=True) as night,
+    ):
         night.ingest()
         night.rate()
         report = night.write_preview(to)
@@ -197,8 +200,8 @@ def doctor(
     from usage_rating.doctor import examine, mend  # noqa: PLC0415
     from usage_rating.progress import progress  # noqa: PLC0415
 
-    with progress() as announce:
-        found = mend(output, input, announce) if repair else examine(output, input)
+    with progress() as display:
+        found = mend(output, input, display.announce) if repair else examine(output, input)
     left = [damage for damage in found if not damage.is_mended]
     for damage in found:
         typer.echo(str(damage))

@@ -78,8 +78,8 @@ def read_files(
     """
     faults: list[str] = []
     together = _read_alike(engine, [each for each in files if _is_small(each)], run_number, scratch)
-    for checked in files:
-        announce(f"reading {checked.file.name}")
+    for number, checked in enumerate(files, 1):
+        announce(f"reading {checked.file.name} · {number} of {len(files)}")
         try:
             if checked.file.name in together:
                 refuse_if_changed(checked.file)

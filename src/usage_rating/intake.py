@@ -135,8 +135,9 @@ def _read_all(
     faults: list[str] = []
     refused: set[str] = set()
     kept: list[originals.Kept] = []
-    for checked in filter(originals.is_large, files):
-        announce(f"reading {checked.file.name}")
+    large = list(filter(originals.is_large, files))
+    for number, checked in enumerate(large, 1):
+        announce(f"reading {checked.file.name} · {number} of {len(large)} large files")
         try:
             name = originals.name_of(checked.file.feed, run_number, len(kept) + 1)
             each = originals.keep(engine, checked, store, name)

@@ -3,13 +3,14 @@
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import duckdb
 import pyarrow as pa
 
 from usage_rating import publication, time_zones
@@ -32,6 +33,8 @@ from usage_rating.stages import run_stages, stages_from
 from usage_rating.store import Store
 from usage_rating.usage_at_hand import UsageAtHand
 
+Watch = Callable[[duckdb.DuckDBPyConnection], AbstractContextManager[object]]
+
 
 class Night:
     """A run in steps: `ingest`, `rate`, `publish`, in a `with` block that holds the output folder.
@@ -45,6 +48,7 @@ class Night:
         *,
         now: datetime | None = None,
         announce: Callable[[str], None] = lambda step: None,
+        watch: Watch = nullcontext,
         is_preview: bool = False,
     ) -> None:
         """Prepares a run.
@@ -54,10 +58,12 @@ class Night:
         :param is_preview: rates open cycles as if they ended on `as_of`; leaves the output folder alone, and so cannot
             publish
         :param announce: told each step before it begins, for a progress display
+        :param watch: given the engine for as long as it is open, so that a display can ask how far a statement is
         """
         self._settings = settings
         self._now = now
         self._announce = announce
+        self._watch = watch
         self._is_preview = is_preview
         self._store = Store(settings.output)
         self._open = ExitStack()
@@ -66,6 +72,7 @@ class Night:
         self._began = time.monotonic()
         self._open.enter_context(self._store.read_only() if self._is_preview else self._store.hold())
         self._engine = self._open.enter_context(open_engine(self._settings, self._store.work))
+        self._open.enter_context(self._watch(self._engine))
         self._before = self._store.chain
         self._run_number = self._before.last.run_number + 1
         return self
@@ -260,10 +267,14 @@ class Night:
 
 
 def run_night(
-    settings: Settings, *, now: datetime | None = None, announce: Callable[[str], None] = lambda step: None
+    settings: Settings,
+    *,
+    now: datetime | None = None,
+    announce: Callable[[str], None] = lambda step: None,
+    watch: Watch = nullcontext,
 ) -> NightReport:
     """Runs a whole night: ingest, rate, publish. See `Night` for what goes in and what it raises."""
-    with Night(settings, now=now, announce=announce) as night:
+    with Night(settings, now=now, announce=announce, watch=watch) as night:
         night.ingest()
         night.rate()
         return night.publish()

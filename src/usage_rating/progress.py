@@ -2,36 +2,81 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Timer
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import Lock, Timer
+from typing import NamedTuple
+
+import duckdb
 
 SHOWN_AFTER_SECONDS = 1.0
 
 
+class Display(NamedTuple):
+    """What a run tells: each step before it begins, and its engine for as long as that may be asked how far it is."""
+
+    announce: Callable[[str], None]
+    watch: Callable[[duckdb.DuckDBPyConnection], AbstractContextManager[object]]
+
+
 @contextmanager
-def progress() -> Iterator[Callable[[str], None]]:
-    """Gives the function a run tells its steps to."""
+def progress() -> Iterator[Display]:
+    """Gives the display of a run; off a terminal it shows nothing and asks nothing."""
     if not sys.stderr.isatty():
-        yield lambda step: None
+        yield Display(lambda step: None, nullcontext)
         return
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
-    columns = (BarColumn(bar_width=20), TextColumn("{task.description}"), TimeElapsedColumn())
+    statement = _Statement()
+    text = TextColumn("{task.description}{task.fields[statement]}", markup=False)  # a file's name may hold brackets
+    columns = (BarColumn(bar_width=20), text, TimeElapsedColumn())
     bar = Progress(*columns, transient=True, console=Console(stderr=True))
-    task = bar.add_task("", total=None)
+    task = bar.add_task("", total=None, statement=statement)
     timer = Timer(0, bar.start)
 
     def announce(step: str) -> None:
         nonlocal timer
-        timer.cancel()
-        bar.update(task, description=step.replace("_", " "))
+        _end(timer)
+        bar.update(task, description=step)
         timer = Timer(SHOWN_AFTER_SECONDS, bar.start)
         timer.daemon = True
         timer.start()
 
     try:
-        yield announce
+        yield Display(announce, statement.watch)
     finally:
-        timer.cancel()
+        _end(timer)
         bar.stop()
+
+
+def _end(timer: Timer) -> None:
+    """Waits for its thread: one that outlives the engine makes its binding print a page of warnings about leaks."""
+    timer.cancel()
+    if timer.is_alive():
+        timer.join()
+
+
+class _Statement:
+    """The statement an engine is at. As text, its per cent at that moment: the bar's thread asks each time it draws."""
+
+    def __init__(self) -> None:
+        self._engine: duckdb.DuckDBPyConnection | None = None
+        self._lock = Lock()
+
+    @contextmanager
+    def watch(self, engine: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """Asks this engine meanwhile, and no longer: one that is being closed must not be asked."""
+        engine.execute("set enable_progress_bar = true")  # without, the engine does not count
+        engine.execute("set enable_progress_bar_print = false")
+        with self._lock:
+            self._engine = engine
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._engine = None
+
+    def __str__(self) -> str:
+        with self._lock:
+            done = self._engine.query_progress() if self._engine else -1
+        return f" · {int(done)} %" if done >= 0 else ""  # between statements it is -1

@@ -75,12 +75,13 @@ def run_stages(
 ) -> None:
     """Makes each stage's relation a table of its name.
 
-    :param announce: told the name of each stage before it runs
+    :param announce: told each stage before it runs: its name, and which of all stages it is
     :raises BadInput: a figure does not fit its type; it is never wrapped or rounded to fit
     :raises AssertionError: a check found something: a fault of ours
     """
+    names = [stage.name for stage in all_stages()]
     for stage in stages:
-        announce(stage.name)
+        announce(f"{stage.name.replace('_', ' ')} · {names.index(stage.name) + 1} of {len(names)}")
         try:
             engine.execute(f"create or replace {stage.kind} {stage.name} as {stage.sql}")
         except (duckdb.OutOfRangeException, duckdb.ConversionException) as error:

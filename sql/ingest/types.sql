@@ -70,27 +70,32 @@ case
         then within_years(try_cast(written as timestamptz))
 end;
 
--- What is wrong with one value, or NULL. `typed` is what a macro above made of `written`.
+-- Whether a value is faulty. `typed` is what a macro above made of `written`.
+create or replace macro is_fault(written, typed, is_required) as
+typed is null and (is_required or coalesce(written, '') <> '');
+
+create or replace macro is_negative(typed) as coalesce(typed < 0, false);
+
+-- What is wrong with it, or NULL.
 create or replace macro fault_in(column_name, written, typed, is_required, expected) as
 case
-    when typed is null
+    when is_fault(written, typed, is_required)
         then
             case
-                when nullif(written, '') is not null
+                when coalesce(written, '') <> ''
                     then
                         {
                             'reason': 'bad_value',
                             'detail':
                             column_name || ' is ''' || left(written, 100) || '''; expected ' || expected
                         }
-                when is_required
-                    then { 'reason': 'missing_value', 'detail': column_name || ' is empty; expected ' || expected }
+                else { 'reason': 'missing_value', 'detail': column_name || ' is empty; expected ' || expected }
             end
 end;
 
 create or replace macro sign_fault_in(column_name, written, typed, expected) as
 case
-    when typed < 0
+    when is_negative(typed)
         then
             {
                 'reason': 'negative_quantity',

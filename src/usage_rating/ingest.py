@@ -7,7 +7,9 @@ row_number), and all feeds share `new_rejected_rows`.
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import reduce
 from itertools import accumulate
+from operator import or_
 from pathlib import Path
 
 import duckdb
@@ -18,7 +20,6 @@ from duckdb import (
     ConstantExpression,
     Expression,
     FunctionExpression,
-    LambdaExpression,
     SQLExpression,
     StarExpression,
 )
@@ -44,6 +45,7 @@ WHOLE_TYPES = re.compile(r"U?(TINY|SMALL|BIG)?INT(EGER)?|DECIMAL\([0-9]+,[0-6]\)
 OF_THE_ENGINE = {"filename", "file_index", "file_row_number"}  # a column of such a name hides what the engine says
 SMALL_ROWS_MAX = 10_000
 SMALL_BYTES_MAX = 4 << 20
+DEFAULTS = {"revision": "0", "voided": "false"}  # what counts where a row leaves them out
 SIGNED = (ColumnType.QUANTITY, ColumnType.AMOUNT)
 LINE_FAULTS = ("MISSING COLUMNS", "TOO MANY COLUMNS", "INVALID ENCODING", "LINE SIZE OVER MAXIMUM")
 REJECTED_COLUMNS = (
@@ -202,7 +204,7 @@ def type_rows(
     """
     try:
         _typed(rows, like).create("typed_rows")
-        return _share_out(engine.table("typed_rows"), FEEDS[like.file.feed], run_number)
+        return _share_out(engine, FEEDS[like.file.feed], run_number)
     finally:
         _drop_what_was_read(engine)
 
@@ -271,7 +273,7 @@ def _read_together(
     try:
         is_whole = _are_typed_whole(engine, alike, links)
         if is_whole:
-            _share_out(engine.table("typed_rows"), FEEDS[alike[0].file.feed], run_number)
+            _share_out(engine, FEEDS[alike[0].file.feed], run_number)
         return is_whole
     finally:
         _drop_what_was_read(engine)
@@ -288,9 +290,11 @@ def _are_typed_whole(engine: duckdb.DuckDBPyConnection, alike: list[CheckedFile]
         _typed(rows, alike[0]).create("typed_rows")
     except duckdb.Error:
         return False
-    if not alike[0].file.is_parquet and engine.table("malformed_lines").limit(1).fetchall():
+    if not alike[0].file.is_parquet and engine.execute("from malformed_lines limit 1").fetchall():
         return False
-    found = engine.table("typed_rows").aggregate("file, count(*), min(row_number), max(row_number)", "file").fetchall()
+    found = engine.execute(
+        "select file, count(*), min(row_number), max(row_number) from typed_rows group by file"
+    ).fetchall()
     return set(found) == {(checked.file.name, checked.rows, 1, checked.rows) for checked in alike if checked.rows}
 
 
@@ -299,8 +303,9 @@ def _read_csv_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, link
     try:
         _typed(_csv_rows(engine, [checked], [link]), checked).create("typed_rows")
         malformed = _refuse_malformed_rows(engine, checked, run_number)
-        typed = engine.sql(read_sql("ingest/numbered_rows.sql")) if malformed else engine.table("typed_rows")
-        return _share_out(typed, feed, run_number) + malformed
+        if malformed:
+            engine.execute(f"create or replace table typed_rows as {read_sql('ingest/numbered_rows.sql')}")
+        return _share_out(engine, feed, run_number) + malformed
     finally:
         _drop_what_was_read(engine)
 
@@ -363,31 +368,19 @@ def _refuse_malformed_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFi
 
 
 def _typed(rows: duckdb.DuckDBPyRelation, like: CheckedFile) -> duckdb.DuckDBPyRelation:
-    """Each row's typed columns (as the contract names them), its faults, and the text of a row that has any."""
+    """Each row's typed columns (as the contract names them), whether it is faulty, and then its texts.
+
+    What is wrong with it is not said yet: most files have no such row, and then to ask costs more than to read them.
+    """
     feed, header = FEEDS[like.file.feed], like.header
     fields = {column.name: _field(column, header, rows) for column in feed.columns}
-    written = {name: field.cast("varchar") for name, (field, _) in fields.items()}
     values = rows.select(StarExpression(), *(_value(column, *fields[column.name]) for column in feed.columns))
-    present = [column for column in feed.columns if column.name in header]
-    faults = FunctionExpression(
-        "list_value", *(fault for column in present for fault in _faults(column, written[column.name]))
-    )
-    judged = values.select(
-        StarExpression(),
-        FunctionExpression(
-            "list_filter", faults, LambdaExpression("fault", ColumnExpression("fault").isnotnull())
-        ).alias("faults"),
-    )
-    text = FunctionExpression(
-        "json_object", *(part for name in written for part in (ConstantExpression(name), written[name]))
-    )
-    has_faults = FunctionExpression("len", ColumnExpression("faults")) > ConstantExpression(0)
-    return judged.select(
-        ColumnExpression("file"),
-        ColumnExpression("row_number"),
-        *(with_default(column, ColumnExpression(column.name)) for column in feed.columns),
-        ColumnExpression("faults"),
-        CaseExpression(has_faults, text.cast("varchar")).alias("raw"),
+    texts = {name: field.cast("varchar") for name, (field, _) in fields.items()}
+    tests = (test for column in feed.columns for test in _tests(column, header, texts[column.name]))
+    return values.select(
+        *("file", "row_number", *fields),
+        reduce(or_, tests).alias("is_faulty"),
+        CaseExpression(ColumnExpression("is_faulty"), FunctionExpression("list_value", *texts.values())).alias("texts"),
     )
 
 
@@ -413,59 +406,80 @@ def _value(column: Column, field: Expression, engine_type: str) -> Expression:
     return value.alias(column.name)
 
 
-def _faults(column: Column, written: Expression) -> list[Expression]:
+def _tests(column: Column, header: tuple[str, ...], text: Expression) -> Iterator[Expression]:
+    value = ColumnExpression(column.name)
+    if column.name in header:
+        yield FunctionExpression("is_fault", text, value, ConstantExpression(column.is_required))
+        if column.type in SIGNED:
+            yield FunctionExpression("is_negative", value)
+
+
+def _faults(column: Column, text: Expression) -> Iterator[Expression]:
     name, expected = ConstantExpression(column.name), ConstantExpression(column.expected)
     value = ColumnExpression(column.name)
-    faults = [FunctionExpression("fault_in", name, written, value, ConstantExpression(column.is_required), expected)]
+    yield FunctionExpression("fault_in", name, text, value, ConstantExpression(column.is_required), expected)
     if column.type in SIGNED:
-        faults.append(FunctionExpression("sign_fault_in", name, written, value, expected))
-    return faults
+        yield FunctionExpression("sign_fault_in", name, text, value, expected)
 
 
 def with_default(column: Column, value: Expression) -> Expression:
     """A column's value, or what counts where a row leaves it out."""
-    if column.name == "revision":
-        value = CoalesceOperator(value, ConstantExpression(0))
-    elif column.name == "voided":
-        value = CoalesceOperator(value, ConstantExpression(value=False))
+    if column.name in DEFAULTS:
+        value = CoalesceOperator(value, SQLExpression(DEFAULTS[column.name]))
     return value.alias(column.name)
 
 
-def _share_out(rows: duckdb.DuckDBPyRelation, feed: Feed, run_number: int) -> int:
-    """Good rows to `new_<feed>`, the others to `new_rejected_rows`; gives the number of both."""
+def _share_out(engine: duckdb.DuckDBPyConnection, feed: Feed, run_number: int) -> int:
+    """Good rows of `typed_rows` to `new_<feed>`, the others to `new_rejected_rows`; gives the number of both."""
+    names = (column.name for column in feed.columns)
+    values = ", ".join(f"coalesce({name}, {DEFAULTS[name]})" if name in DEFAULTS else name for name in names)
+    engine.execute(
+        f"insert into new_{feed.name} select {values}, $run_number, file, row_number from typed_rows "
+        "where not is_faulty",
+        {"run_number": run_number},
+    )
+    ((total, faulty),) = engine.execute("select count(*), count_if(is_faulty) from typed_rows").fetchall()
+    if faulty:
+        _refuse(engine.table("typed_rows").filter("is_faulty"), feed, run_number)
+    return int(total)
+
+
+def _refuse(rows: duckdb.DuckDBPyRelation, feed: Feed, run_number: int) -> None:
+    """Faulty rows with all that is wrong with each."""
+    texts = {
+        column.name: FunctionExpression("list_extract", ColumnExpression("texts"), ConstantExpression(place))
+        for place, column in enumerate(feed.columns, start=1)
+    }
+    faults = (fault for column in feed.columns for fault in _faults(column, texts[column.name]))
+    raw = FunctionExpression(
+        "json_object", *(part for name in texts for part in (ConstantExpression(name), texts[name]))
+    )
     origin = (
         ConstantExpression(run_number).cast("integer"),
         ColumnExpression("file"),
         ColumnExpression("row_number"),
     )
-    total, faulty = rows.aggregate("count(*), count(case when len(faults) > 0 then 1 end)").fetchall()[0]
-    is_good = FunctionExpression("len", ColumnExpression("faults")) == ConstantExpression(0)
-    columns = [ColumnExpression(column.name) for column in feed.columns]
-    rows.filter(is_good).select(*columns, *origin).insert_into(f"new_{feed.name}")
-    if faulty:
-        refused = rows.filter(~is_good)
-        refused.select(
-            ConstantExpression(feed.name),
-            *origin,
-            SQLExpression("faults[1].reason"),
-            SQLExpression("array_to_string(list_transform(faults, lambda fault: fault.detail), '; ')"),
-            ColumnExpression("raw"),
-        ).insert_into("new_rejected_rows")
-        if feed.name == "cart_snapshots":
-            _list_refused_carts(refused, feed, origin)
-    return int(total)
+    rows.select(
+        StarExpression(), FunctionExpression("list_value", *faults).alias("faults"), raw.cast("varchar").alias("raw")
+    ).select(
+        ConstantExpression(feed.name),
+        *origin,
+        SQLExpression("list_any_value(faults).reason"),
+        SQLExpression("array_to_string(list_transform(faults, lambda fault: fault.detail), '; ')"),
+        ColumnExpression("raw"),
+    ).insert_into("new_rejected_rows")
+    if feed.name == "cart_snapshots":
+        _list_refused_carts(rows, feed, origin)
 
 
 def _list_refused_carts(refused: duckdb.DuckDBPyRelation, feed: Feed, origin: tuple[Expression, ...]) -> None:
     """A refused snapshot row whose ids can be read still lists its cart (SPEC 2): kept, without a state."""
-    readable = refused
-    for name in feed.key:
-        readable = readable.filter(ColumnExpression(name).isnotnull())
-    kept = {"revision": ConstantExpression(0), "voided": ConstantExpression(value=False)}
-    nothing = ConstantExpression(None)
+    readable = refused.filter(" and ".join(f"{name} is not null" for name in feed.key))
     readable.select(
         *(
-            ColumnExpression(column.name) if column.name in feed.key else kept.get(column.name, nothing)
+            ColumnExpression(column.name)
+            if column.name in feed.key
+            else SQLExpression(DEFAULTS.get(column.name, "null"))
             for column in feed.columns
         ),
         *origin,

@@ -43,6 +43,7 @@ ENGINE_TYPES = {
 INSTANT_TYPES = ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
 WHOLE_TYPES = re.compile(r"U?(TINY|SMALL|BIG)?INT(EGER)?|DECIMAL\([0-9]+,[0-6]\)")
 OF_THE_ENGINE = {"filename", "file_index", "file_row_number"}  # a column of such a name hides what the engine says
+FILE, ROW_NUMBER = ColumnExpression("file"), ColumnExpression("row_number")
 SMALL_ROWS_MAX = 10_000
 SMALL_BYTES_MAX = 4 << 20
 DEFAULTS = {"revision": "0", "voided": "false"}  # what counts where a row leaves them out
@@ -284,10 +285,9 @@ def _are_typed_whole(engine: duckdb.DuckDBPyConnection, alike: list[CheckedFile]
     try:
         if alike[0].file.is_parquet:
             names = (ConstantExpression(checked.file.name) for checked in alike)
-            rows = _placed(open_parquet(engine, links), by_file(names))
+            _typed(_placed(open_parquet(engine, links), by_file(names)), alike[0]).create("typed_rows")
         else:
-            rows = _csv_rows(engine, alike, links)
-        _typed(rows, alike[0]).create("typed_rows")
+            _type_csv_rows(engine, alike, links)
     except duckdb.Error:
         return False
     if not alike[0].file.is_parquet and engine.execute("from malformed_lines limit 1").fetchall():
@@ -301,7 +301,7 @@ def _are_typed_whole(engine: duckdb.DuckDBPyConnection, alike: list[CheckedFile]
 def _read_csv_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, link: Path, run_number: int) -> int:
     feed = FEEDS[checked.file.feed]
     try:
-        _typed(_csv_rows(engine, [checked], [link]), checked).create("typed_rows")
+        _type_csv_rows(engine, [checked], [link])
         malformed = _refuse_malformed_rows(engine, checked, run_number)
         if malformed:
             engine.execute(f"create or replace table typed_rows as {read_sql('ingest/numbered_rows.sql')}")
@@ -310,10 +310,8 @@ def _read_csv_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, link
         _drop_what_was_read(engine)
 
 
-def _csv_rows(
-    engine: duckdb.DuckDBPyConnection, alike: list[CheckedFile], links: list[Path]
-) -> duckdb.DuckDBPyRelation:
-    """Numbers the rows as the engine reads them; what is no row goes to `malformed_lines` meanwhile.
+def _type_csv_rows(engine: duckdb.DuckDBPyConnection, alike: list[CheckedFile], links: list[Path]) -> None:
+    """Makes `typed_rows`, numbered as the engine reads them; what is no row goes to `malformed_lines` meanwhile.
 
     It reads files one after the other. Only where each row of a file was read do those of the next begin with 1.
     """
@@ -330,11 +328,9 @@ def _csv_rows(
         rejects_scan="scanned_files",
     )
     rows_before = accumulate((checked.rows for checked in alike[:-1]), initial=0)
-    return rows.select(
-        by_file(ConstantExpression(checked.file.name) for checked in alike).alias("file"),
-        (SQLExpression("row_number() over ()") - by_file(map(ConstantExpression, rows_before))).alias("row_number"),
-        StarExpression(),
-    )
+    file = by_file(ConstantExpression(checked.file.name) for checked in alike)
+    row_number = SQLExpression("row_number() over ()") - by_file(map(ConstantExpression, rows_before))
+    _typed(rows, alike[0], file, row_number).create("typed_rows")
 
 
 def _refuse_malformed_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, run_number: int) -> int:
@@ -367,33 +363,40 @@ def _refuse_malformed_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFi
     return int(refused.fetchall()[0][0])
 
 
-def _typed(rows: duckdb.DuckDBPyRelation, like: CheckedFile) -> duckdb.DuckDBPyRelation:
+def _typed(
+    rows: duckdb.DuckDBPyRelation, like: CheckedFile, file: Expression = FILE, row_number: Expression = ROW_NUMBER
+) -> duckdb.DuckDBPyRelation:
     """Each row's typed columns (as the contract names them), whether it is faulty, and then its texts.
 
     What is wrong with it is not said yet: most files have no such row, and then to ask costs more than to read them.
     """
-    feed, header = FEEDS[like.file.feed], like.header
-    fields = {column.name: _field(column, header, rows) for column in feed.columns}
-    values = rows.select(StarExpression(), *(_value(column, *fields[column.name]) for column in feed.columns))
-    texts = {name: field.cast("varchar") for name, (field, _) in fields.items()}
-    tests = (test for column in feed.columns for test in _tests(column, header, texts[column.name]))
+    columns, header = FEEDS[like.file.feed].columns, like.header
+    types = dict(zip(rows.columns, map(str, rows.types), strict=True))
+    fields = {column: f"field_{header.index(column.name)}" for column in columns if column.name in header}
+    texts = {column: ColumnExpression(field).cast("varchar") for column, field in fields.items()}
+    values = rows.select(
+        file.alias("file"),
+        row_number.alias("row_number"),
+        *fields.values(),
+        *(_value(column, fields[column], types) if column in fields else _absent(column) for column in columns),
+    )
     return values.select(
-        *("file", "row_number", *fields),
-        reduce(or_, tests).alias("is_faulty"),
-        CaseExpression(ColumnExpression("is_faulty"), FunctionExpression("list_value", *texts.values())).alias("texts"),
+        *("file", "row_number", *(column.name for column in columns)),
+        reduce(or_, (test for column, text in texts.items() for test in _tests(column, text))).alias("is_faulty"),
+        CaseExpression(
+            ColumnExpression("is_faulty"),
+            FunctionExpression("list_value", *(texts.get(column, ConstantExpression(None)) for column in columns)),
+        ).alias("texts"),
     )
 
 
-def _field(column: Column, header: tuple[str, ...], rows: duckdb.DuckDBPyRelation) -> tuple[Expression, str]:
-    """Where a column stands in the file, and the engine's type of it there."""
-    if column.name not in header:
-        return ConstantExpression(None).cast("varchar"), "VARCHAR"
-    name = f"field_{header.index(column.name)}"
-    return ColumnExpression(name), str(rows.types[rows.columns.index(name)])
+def _absent(column: Column) -> Expression:
+    return ConstantExpression(None).cast(ENGINE_TYPES[column.type]).alias(column.name)
 
 
-def _value(column: Column, field: Expression, engine_type: str) -> Expression:
+def _value(column: Column, name: str, types: dict[str, str]) -> Expression:
     """What a field holds as the contract's type: of a Parquet file that has it already, without a way over text."""
+    field, engine_type = ColumnExpression(name), types[name]
     if column.choices:
         choices = FunctionExpression("list_value", *(ConstantExpression(choice) for choice in column.choices))
         value = FunctionExpression("as_choice", field.cast("varchar"), choices)
@@ -406,12 +409,11 @@ def _value(column: Column, field: Expression, engine_type: str) -> Expression:
     return value.alias(column.name)
 
 
-def _tests(column: Column, header: tuple[str, ...], text: Expression) -> Iterator[Expression]:
+def _tests(column: Column, text: Expression) -> Iterator[Expression]:
     value = ColumnExpression(column.name)
-    if column.name in header:
-        yield FunctionExpression("is_fault", text, value, ConstantExpression(column.is_required))
-        if column.type in SIGNED:
-            yield FunctionExpression("is_negative", value)
+    yield FunctionExpression("is_fault", text, value, ConstantExpression(column.is_required))
+    if column.type in SIGNED:
+        yield FunctionExpression("is_negative", value)
 
 
 def _faults(column: Column, text: Expression) -> Iterator[Expression]:
@@ -454,11 +456,7 @@ def _refuse(rows: duckdb.DuckDBPyRelation, feed: Feed, run_number: int) -> None:
     raw = FunctionExpression(
         "json_object", *(part for name in texts for part in (ConstantExpression(name), texts[name]))
     )
-    origin = (
-        ConstantExpression(run_number).cast("integer"),
-        ColumnExpression("file"),
-        ColumnExpression("row_number"),
-    )
+    origin = (ConstantExpression(run_number).cast("integer"), FILE, ROW_NUMBER)
     rows.select(
         StarExpression(), FunctionExpression("list_value", *faults).alias("faults"), raw.cast("varchar").alias("raw")
     ).select(

@@ -1,33 +1,83 @@
--- 490_cycles_limited: the rated cycles whose usage may reach a spending limit, or a threshold that is watched for.
+-- 490_cycles_limited: the rated cycles whose usage may reach a spending limit, or a threshold of which nobody was told.
 --
--- in:    cycles_rated, rate_card_versions, alert_thresholds, spending_limits_judged, charges_counted, charges, minimums
+-- in:    cycles_rated, rate_card_versions, alert_thresholds, alerts_before, spending_limits_judged, charges_counted,
+--        charges, minimums
 -- out:   subscription_id, cycle_start | rate_card, rate_card_version, ends_at, limit_default
--- grain: one row per rated cycle with a limit that its usage may reach
--- why:   most cycles stay far below their limit, and need no order of rows. What usage costs at the most is told
---        without pricing it: no charge costs more than its flats and its highest unit price for all of it, and no line
---        is rounded up by more than 1. The lowest limit counts, for limits only rise.
-with agreed as (
+-- grain: one row per rated cycle whose usage may reach its limit, or of an open one a threshold
+-- why:   most cycles stay far below their limit, and need no order of rows; nor do open ones in the nights after an
+--        alert. What usage costs at the most is told without pricing it: no charge costs more than its flats and its
+--        highest unit price for all of it, and no line is rounded up by more than 1.
+with limits_at_start as (
     select
         cycles.subscription_id,
         cycles.cycle_start,
-        max(case when limits.agreed_at <= cycles.starts_at then limits.limit_amount end) as limit_at_start,
-        min(limits.limit_amount) as limit_min
+        coalesce(max(limits.limit_amount), max(versions.spending_limit_default)) as limit_amount
     from cycles_rated as cycles
-    inner join spending_limits_judged as limits
+    inner join rate_card_versions as versions
+        on cycles.rate_card = versions.rate_card and cycles.rate_card_version = versions.rate_card_version
+    left join spending_limits_judged as limits
         on
             cycles.subscription_id = limits.subscription_id
-            and cycles.ends_at > limits.agreed_at
+            and cycles.starts_at >= limits.agreed_at
             and limits.verdict = 'counted'
     group by cycles.subscription_id, cycles.cycle_start
 ),
 
-thresholds as (
+limits as (
     select
-        rate_card,
-        rate_card_version,
-        min(threshold) as threshold_min
-    from alert_thresholds
-    group by rate_card, rate_card_version
+        subscription_id,
+        cycle_start,
+        limit_amount
+    from limits_at_start
+    where limit_amount is not null
+    union all
+    select
+        cycles.subscription_id,
+        cycles.cycle_start,
+        agreed.limit_amount
+    from cycles_rated as cycles
+    inner join spending_limits_judged as agreed
+        on
+            cycles.subscription_id = agreed.subscription_id
+            and cycles.starts_at < agreed.agreed_at
+            and cycles.ends_at > agreed.agreed_at
+            and agreed.verdict = 'counted'
+),
+
+looked_for as (
+    select
+        cycles.subscription_id,
+        cycles.cycle_start,
+        limits.limit_amount as amount
+    from cycles_rated as cycles
+    inner join limits on cycles.subscription_id = limits.subscription_id and cycles.cycle_start = limits.cycle_start
+    where cycles.is_due
+    union all
+    select
+        cycles.subscription_id,
+        cycles.cycle_start,
+        limits.limit_amount * thresholds.threshold as amount
+    from cycles_rated as cycles
+    inner join limits on cycles.subscription_id = limits.subscription_id and cycles.cycle_start = limits.cycle_start
+    inner join alert_thresholds as thresholds
+        on cycles.rate_card = thresholds.rate_card and cycles.rate_card_version = thresholds.rate_card_version
+    left join alerts_before as told
+        on
+            limits.subscription_id = told.subscription_id
+            and limits.cycle_start = told.cycle_start
+            and limits.limit_amount = told.limit_amount
+            and thresholds.threshold = told.threshold
+            and told.kind = 'spending_limit'
+    where cycles.is_watched and told.subscription_id is null
+),
+
+lowest as (
+    select
+        subscription_id,
+        cycle_start,
+        min(amount) as amount
+    from looked_for
+    group by subscription_id, cycle_start
 ),
 
 costs as (
@@ -54,35 +104,18 @@ costs as (
             and counted.plan = minimums.plan
             and counted.charge = minimums.charge
     group by counted.subscription_id, counted.cycle_start
-),
-
-lowest as (
-    select
-        cycles.subscription_id,
-        cycles.cycle_start,
-        cycles.rate_card,
-        cycles.rate_card_version,
-        cycles.ends_at,
-        versions.spending_limit_default as limit_default,
-        coalesce(agreed.limit_at_start, versions.spending_limit_default, agreed.limit_min) as limit_min,
-        case when cycles.is_watched then least(thresholds.threshold_min, 1) else 1 end as share_min
-    from cycles_rated as cycles
-    inner join rate_card_versions as versions
-        on cycles.rate_card = versions.rate_card and cycles.rate_card_version = versions.rate_card_version
-    left join thresholds
-        on cycles.rate_card = thresholds.rate_card and cycles.rate_card_version = thresholds.rate_card_version
-    left join agreed on cycles.subscription_id = agreed.subscription_id and cycles.cycle_start = agreed.cycle_start
 )
 
 select
-    lowest.subscription_id,
-    lowest.cycle_start,
-    lowest.rate_card,
-    lowest.rate_card_version,
-    lowest.ends_at,
-    lowest.limit_default
-from lowest
-inner join costs on lowest.subscription_id = costs.subscription_id and lowest.cycle_start = costs.cycle_start
-where
-    lowest.limit_min is not null
-    and (costs.is_unbounded or costs.amount_max >= lowest.limit_min * lowest.share_min)
+    cycles.subscription_id,
+    cycles.cycle_start,
+    cycles.rate_card,
+    cycles.rate_card_version,
+    cycles.ends_at,
+    versions.spending_limit_default as limit_default
+from cycles_rated as cycles
+inner join rate_card_versions as versions
+    on cycles.rate_card = versions.rate_card and cycles.rate_card_version = versions.rate_card_version
+inner join lowest on cycles.subscription_id = lowest.subscription_id and cycles.cycle_start = lowest.cycle_start
+inner join costs on cycles.subscription_id = costs.subscription_id and cycles.cycle_start = costs.cycle_start
+where costs.is_unbounded or costs.amount_max >= lowest.amount

@@ -43,6 +43,8 @@ GIVEN = {f"known_{feed}" for feed in FEEDS if feed != "usage"} | {
     "usage_kept",
     "usage_keys_repeated",
     "usage_settled",
+    "usage_sums_broken",
+    "usage_sums_kept",
 }
 # What depends on the order of rows has to say it; what depends on the clock or on chance has no place at all.
 ORDERED = (exp.RowNumber, exp.Lag, exp.Lead, exp.FirstValue, exp.LastValue, exp.NthValue, exp.Rank, exp.DenseRank)

@@ -87,9 +87,11 @@ def test_a_night_without_usage_opens_none(billed: Path) -> None:
     assert rows_at_hand(billed, DAY_AFTER) == ([], [])
 
 
-def test_new_rows_are_at_hand_and_rows_of_cycles_that_fall_due_are_opened(billed: Path) -> None:
-    write(billed / "input", {"usage/4.csv": usage("apr-1,calls,7,2024-04-01")})
-    assert rows_at_hand(billed, APRIL) == (["apr-1"], ["mar-1"])
+def test_new_rows_are_at_hand_and_of_a_cycle_that_falls_due_a_sum_is_kept(billed: Path) -> None:
+    write(billed / "input", {"usage/4.csv": usage("mar-2,calls,7,2024-03-31")})
+    assert rows_at_hand(billed, APRIL) == (["mar-2"], [])
+    bill(billed, APRIL)
+    assert rows(billed, TOTALS)[-1] == (date(2024, 3, 1), Decimal(307))
 
 
 def test_a_late_row_opens_the_cycle_it_falls_into(billed: Path) -> None:
@@ -165,6 +167,82 @@ def test_a_folder_without_what_a_night_goes_by_is_looked_at_whole_once(
     assert rows_at_hand(tmp_path, MARCH) == (["feb-1", "feb-1", "jan-3"], ["jan-1", "jan-1", "jan-2"])
     bill(tmp_path, MARCH)
     assert rows(tmp_path, TOTALS) == [(date(2024, 1, 1), Decimal(7)), (date(2024, 2, 1), Decimal(30))]
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Path:
+    """January has begun, and of each meter two rows are read: one by its highest quantity, one by how many values."""
+    card = CARD.replace(
+        "  flat:",
+        '    seats: {kind: usage, meter: seats, aggregation: max, price: {per_unit: "10.00"}}\n'
+        '    users: {kind: usage, meter: users, aggregation: unique, price: {per_unit: "100.00"}}\n'
+        "  flat:",
+    )
+    seats = ("s-1,seats,3,2024-01-05,", "s-2,seats,8,2024-01-06,")
+    users = ("u-1,users,1,2024-01-07,ann", "u-2,users,1,2024-01-08,bob")
+    header = f"{USAGE},value"
+    files = {"rate_cards/calls.v1.yaml": card, "usage/1.csv": csv_text(header, *(f"S1,{x}" for x in (*seats, *users)))}
+    bill(tmp_path, date(2024, 1, 9), CUSTOMER | files)
+    return tmp_path
+
+
+def test_values_are_opened_where_a_charge_counts_unique_ones(measured: Path) -> None:
+    write(measured / "input", {"usage/2.csv": csv_text(f"{USAGE},value", "S1,u-3,users,1,2024-01-09,ann")})
+    assert rows_at_hand(measured, FEBRUARY) == (["u-3"], ["u-1", "u-2"])
+    bill(measured, FEBRUARY)
+    assert rows(measured, TOTALS) == [(date(2024, 1, 1), Decimal(280))]
+
+
+@pytest.mark.parametrize(
+    ("row", "opened", "total"),
+    [
+        pytest.param("s-2,seats,5,2024-01-06,1", ["s-1", "s-2", "u-1", "u-2"], 250, id="the highest one"),
+        pytest.param("s-1,seats,5,2024-01-05,1", ["u-1", "u-2"], 280, id="another one"),
+    ],
+)
+def test_rows_are_added_up_anew_where_the_highest_quantity_is_revised(
+    measured: Path, row: str, opened: list[str], total: int
+) -> None:
+    """8 seats were the most; a higher revision of that row leaves what only the rows themselves tell."""
+    write(measured / "input", {"usage/2.csv": csv_text(f"{USAGE},revision", f"S1,{row}")})
+    assert rows_at_hand(measured, FEBRUARY)[1] == opened
+    bill(measured, FEBRUARY)
+    assert rows(measured, TOTALS) == [(date(2024, 1, 1), Decimal(total))]
+
+
+def test_a_sum_is_less_what_is_revised_and_voided_in_the_nights_after(billed: Path) -> None:
+    revised = csv_text(REVISED, "S1,mar-1,calls,100,2024-03-01,1,false", "S1,mar-3,calls,5,2024-03-03,0,false")
+    bill(billed, MARCH, {"usage/4.csv": revised})
+    bill(billed, MARCH, {"usage/5.csv": csv_text(REVISED, "S1,mar-3,calls,5,2024-03-03,1,true")})
+    assert rows_at_hand(billed, APRIL) == ([], [])
+    bill(billed, APRIL)
+    assert rows(billed, TOTALS)[-1] == (date(2024, 3, 1), Decimal(100))
+
+
+def test_nothing_is_left_of_a_plan_whose_only_row_was_voided(billed: Path) -> None:
+    bill(billed, MARCH, {"subscriptions/2.csv": csv_text(SUBSCRIPTIONS, "S1,2024-03-02,A1,calls,flat,plan_changed")})
+    bill(billed, MARCH, {"usage/4.csv": csv_text(REVISED, "S1,mar-1,calls,300,2024-03-01,1,true")})
+    bill(billed, APRIL)
+    counted = "select plan, charge, quantity from usage_history where cycle_start = date '2024-03-01' order by all"
+    assert rows(billed, counted) == [("flat", "calls", Decimal(0))]
+
+
+def test_the_order_of_rows_is_asked_for_where_a_limit_or_an_untold_threshold_may_be_reached(tmp_path: Path) -> None:
+    """The limit is 400, and half of it is told of: 150 are far from both, 250 are told of once, 500 are clipped."""
+    card = CARD.replace("plans:", 'spending_limit: {default: "400.00", alert_at: ["0.5"]}\nplans:')
+    limited = {"rate_cards/calls.v1.yaml": card, "usage/1.csv": usage("jan-1,calls,150,2024-01-10")}
+    bill(tmp_path, date(2024, 1, 11), CUSTOMER | limited)
+    write(tmp_path / "input", {"usage/2.csv": usage("jan-2,calls,100,2024-01-12")})
+    assert rows_at_hand(tmp_path, date(2024, 1, 13)) == (["jan-2"], ["jan-1"])
+    bill(tmp_path, date(2024, 1, 13))
+    assert rows(tmp_path, "select threshold, event_id from alerts") == [(Decimal("0.5"), "jan-2")]
+    write(tmp_path / "input", {"usage/3.csv": usage("jan-3,calls,10,2024-01-14")})
+    assert rows_at_hand(tmp_path, date(2024, 1, 15)) == (["jan-3"], [])
+    bill(tmp_path, date(2024, 1, 15), {"usage/4.csv": usage("jan-4,calls,240,2024-01-15")})
+    assert rows_at_hand(tmp_path, FEBRUARY) == ([], ["jan-1", "jan-2", "jan-3", "jan-4"])
+    bill(tmp_path, FEBRUARY)
+    assert rows(tmp_path, TOTALS) == [(date(2024, 1, 1), Decimal(400))]
+    assert len(rows(tmp_path, "from alerts")) == 1
 
 
 def parquet(*events: tuple[str, int, datetime]) -> bytes:

@@ -78,6 +78,8 @@ def _open_rows_before(engine: duckdb.DuckDBPyConnection, until_run: int) -> None
         engine.execute(
             f"create view {rows} as from main.{rows} where run_number < {until_run} and subscription_id in {own}"
         )
+    for of_open_cycles in ("usage_sums_kept", "usage_sums_broken"):
+        engine.execute(f"create view {of_open_cycles} as from main.{of_open_cycles} limit 0")
     engine.execute(f"create view known_approvals as from main.known_approvals where run_number < {until_run}")
     engine.execute(
         "create table late_rows as select feed, read_in::integer as run_number, file, row_number "

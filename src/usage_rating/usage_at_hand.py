@@ -1,12 +1,13 @@
 """Picks the usage rows that a night has to look at, so that it pays for these and not for all that were ever read.
 
 A plain row has its key to itself and falls where it counts. It is looked at in the night that reads it, and again in
-one that rates its cycle or changes the span it falls into; in between nobody opens it. What repeats or revises another
-row, is voided, held or not priced is kept once more, by itself and with its verdict: it is looked at again where a new
-row has its key, where it is listed as refused or waiting, or where its span changes.
+one that needs its cycle row by row, works its invoice out again, or changes the span it falls into; in between nobody
+opens it, and a sum tells what it counts. What repeats or revises another row, is voided, held or not priced is kept
+once more, by itself and with its verdict: it is looked at again where a new row has its key, where it is listed as
+refused or waiting, or where its span changes.
 
-For that are kept: the hashes of all keys, the rows that are not plain, from when to when each run's rows happened, and
-the spans of the last night.
+For that are kept: the hashes of all keys, the rows that are not plain, from when to when each run's rows happened, the
+spans of the last night, and what the plain rows of each come to as long as its cycle is not issued.
 """
 
 from collections.abc import Container
@@ -23,7 +24,7 @@ from usage_rating.feeds import FEEDS
 from usage_rating.originals import Original
 from usage_rating.store import Store
 
-KEYS, LOOKED_AT, TIMES, SPANS = (f"kept/usage_{name}" for name in ("keys", "looked_at", "times", "spans"))
+KEYS, LOOKED_AT, TIMES, SPANS, SUMS = (f"kept/usage_{name}" for name in ("keys", "looked_at", "times", "spans", "sums"))
 # 40 bits of a hash take 2.5 to 4 bytes once they are sorted. Two keys of one hash are looked at row by row, which
 # changes nothing in what is found.
 KEY_HASH = f"(hash({', '.join(FEEDS['usage'].key)}) >> 24)::bigint as key_hash"
@@ -35,6 +36,11 @@ FOUND = "cycle_start, plan, verdict"
 NO_KEYS = "select key_hash, '' as filename from usage_keys_new limit 0"
 NONE_LOOKED_AT = (
     f"select {ROW}, null::date as cycle_start, '' as plan, '' as verdict, '' as filename from new_usage limit 0"
+)
+NO_SUMS = (
+    "select subscription_id, '' as meter, span_from, span_until, cycle_start, plan, 0::bigint as usage_rows, "
+    "0::bigint as rows_above_zero, 0::decimal(38, 6) as quantity_sum, 0::decimal(18, 6) as quantity_max "
+    "from usage_spans limit 0"
 )
 NO_TIMES = "select run_number, occurred_at as first_at, occurred_at as last_at from usage_new limit 0"
 
@@ -48,7 +54,7 @@ class UsageFiles:
     originals: list[Original]
 
     def rows(self, engine: duckdb.DuckDBPyConnection, runs: Container[int]) -> duckdb.DuckDBPyRelation:
-        """What these runs left in files: the columns of `new_usage`, and each key's hash.
+        """What these runs left in files: the columns of `new_usage`.
 
         :raises BadInput: one of the files is not as it was written
         """
@@ -59,7 +65,7 @@ class UsageFiles:
         if typed:
             parts.append(engine.read_parquet([str(path) for path in typed]))
         parts += originals.open_rows(engine, FEEDS["usage"], asked)
-        return reduce(duckdb.DuckDBPyRelation.union, parts).project(f"*, {KEY_HASH}")
+        return reduce(duckdb.DuckDBPyRelation.union, parts)
 
 
 @dataclass(frozen=True)
@@ -73,11 +79,14 @@ class ToKeep:
 
 
 class UsageAtHand:
-    """Fills four relations in the course of a night.
+    """Fills these relations in the course of a night.
 
     `usage_at_hand`: the rows to look at; `usage_keys_repeated`: the hashes of keys that more than one row may have or
-    whose rows are not plain. Of earlier runs, where they may fall into a cycle rated now, `usage_kept`: plain rows, and
-    `usage_settled`: others that count or are not priced, and of which nothing new is to be said.
+    whose rows are not plain.
+
+    Of earlier runs: `usage_sums_kept`, what plain rows come to in spans of open cycles, and `usage_sums_broken`, where
+    that is not known any more; `usage_kept`, the rows that are asked for one by one; `usage_settled`, rows that are not
+    plain and count or are not priced, may fall into a cycle rated now, and of which nothing new is to be said.
     """
 
     def __init__(self, engine: duckdb.DuckDBPyConnection, files: UsageFiles, run_number: int) -> None:
@@ -90,14 +99,15 @@ class UsageAtHand:
         """Takes the new rows, those whose key a new row has too, and those that are not settled."""
         engine = self._engine
         new = self._files.rows(engine, range(self._first_new, self._run_number + 1))
-        new.union(engine.table("new_usage").project(f"*, {KEY_HASH}")).create_view("usage_new")
+        new.union(engine.table("new_usage")).project(f"*, {KEY_HASH}").create_view("usage_new")
         looked_at = self._kept(LOOKED_AT, NONE_LOOKED_AT, is_named=True)
         looked_at.project(f"*, {KEY_HASH}").create_view("usage_looked_at")
         self._sort_new_keys()
         engine.execute(
             """
+            create or replace table usage_keys_looked_at as select distinct key_hash from usage_looked_at;
             create or replace table usage_keys_open as
-            select key_hash from usage_looked_at semi join usage_keys_new using (key_hash)
+            from usage_keys_looked_at semi join usage_keys_new using (key_hash)
             union
             select key_hash from usage_looked_at looked_at
             semi join rejected_rows_before listed
@@ -111,19 +121,19 @@ class UsageAtHand:
         engine.execute(
             f"create or replace table usage_opened as {_newest('semi join usage_keys_open using (key_hash)')}"
         )
-        met = self._files.rows(engine, self._runs_met())
+        met = self._files.rows(engine, self._runs_met()).project(f"*, {KEY_HASH}")
         self._recreate("usage_met", met.join(engine.table("usage_keys_met"), "key_hash", how="semi"))
         engine.execute(
             f"""
             create or replace table usage_keys_repeated as
             from usage_keys_shared
             union select key_hash from usage_keys_met
-            union select key_hash from usage_looked_at;
+            union from usage_keys_looked_at;
             create or replace table usage_asked_again as from usage_met limit 0;
             create or replace view usage_at_hand as
             from usage_new union all from usage_met union all from usage_asked_again
             union all select {ROW}, key_hash from usage_opened;
-            create or replace view usage_kept as from usage_met limit 0;
+            create or replace table usage_kept as from usage_met limit 0;
             create or replace table usage_settled as from usage_opened limit 0
             """
         )
@@ -166,7 +176,7 @@ class UsageAtHand:
             select distinct before.key_hash, before.filename
             from usage_keys_before as before
             semi join usage_keys_new on before.key_hash = usage_keys_new.key_hash
-            anti join usage_looked_at on before.key_hash = usage_looked_at.key_hash
+            anti join usage_keys_looked_at looked_at on before.key_hash = looked_at.key_hash
             """
         )
         met_in = self._engine.execute("select distinct filename from usage_keys_met").fetchall()
@@ -183,10 +193,12 @@ class UsageAtHand:
         self._engine.execute(
             """
             create or replace table usage_spans as
-            with of_plans as (
+            with of_versions as (
                 select
-                    rate_card, rate_card_version, plan,
-                    md5(string_agg(meter || counts_values, '|' order by meter)) as plan_meters
+                    rate_card, rate_card_version,
+                    md5(string_agg(
+                        concat_ws('|', plan, meter, counts_values, counts_highest), '|' order by plan, meter
+                    )) as version_meters
                 from meters_in_force
                 group by all
             ),
@@ -195,10 +207,10 @@ class UsageAtHand:
                 from meters_in_force
                 group by rate_card
             )
-            select spans.*, card_meters, plan_meters, $code_hash as code_hash
+            select spans.*, card_meters, version_meters, $code_hash as code_hash
             from subscription_spans spans
             left join of_cards using (rate_card)
-            left join of_plans using (rate_card, rate_card_version, plan)
+            left join of_versions using (rate_card, rate_card_version)
             """,
             {"code_hash": code_hash()},
         )
@@ -206,7 +218,7 @@ class UsageAtHand:
         self._engine.execute(
             """
             create or replace table usage_spans_gone as
-            select subscription_id, span_from, span_until, is_active
+            select subscription_id, span_from, span_until, null::varchar as meter, is_active
             from (from usage_spans_before except from usage_spans);
             create or replace table usage_keys_moved as
             select distinct key_hash
@@ -221,50 +233,117 @@ class UsageAtHand:
         self._engine.execute("insert into usage_keys_open from usage_keys_moved")
         # No plain row falls where the subscription was not active.
         self._engine.execute("delete from usage_spans_gone where not is_active")
-        self._within("usage_spans_gone").create_view("usage_then")
+        self._recreate(
+            "usage_asked_again",
+            self._within("usage_spans_gone").join(self._engine.table("usage_keys_repeated"), "key_hash", how="anti"),
+        )
+        self._take_from_sums()
+
+    def _take_from_sums(self) -> None:
+        """Makes `usage_sums_kept`: the last night's sums less the rows that have their key no longer to themselves.
+
+        Where a charge takes the highest quantity, which may be one of theirs, the sum is in `usage_sums_broken` instead.
+        """
+        self._kept(SUMS, NO_SUMS).create_view("usage_sums_before")
         self._engine.execute(
             """
-            create or replace table usage_asked_again as
-            select usage.*
-            from usage_then usage
-            inner join usage_spans_gone gone
-                on usage.subscription_id = gone.subscription_id
-                and usage.occurred_at >= gone.span_from and usage.occurred_at < gone.span_until
-            anti join usage_keys_repeated repeated on usage.key_hash = repeated.key_hash
+            create or replace table usage_sums_less as
+            with met as (
+                select
+                    usage.subscription_id, usage.meter, spans.span_from,
+                    count(*) as usage_rows,
+                    count(*) filter (where quantity > 0) as rows_above_zero,
+                    sum(quantity) as quantity_sum,
+                    max(quantity) as quantity_max
+                from usage_met usage
+                inner join subscription_spans spans
+                    on usage.subscription_id = spans.subscription_id
+                    and usage.occurred_at >= spans.span_from and usage.occurred_at < spans.span_until
+                group by all
+            ),
+            highest as (
+                select rate_card, rate_card_version, meter
+                from meters_in_force
+                where counts_highest
+                group by all
+            )
+            select
+                before.* replace (
+                    before.usage_rows - coalesce(met.usage_rows, 0) as usage_rows,
+                    before.rows_above_zero - coalesce(met.rows_above_zero, 0) as rows_above_zero,
+                    before.quantity_sum - coalesce(met.quantity_sum, 0) as quantity_sum
+                ),
+                highest.meter is not null and met.quantity_max >= before.quantity_max as is_broken
+            from usage_sums_before before
+            inner join subscription_spans spans using (subscription_id, span_from)
+            left join met using (subscription_id, meter, span_from)
+            left join highest
+                on spans.rate_card = highest.rate_card and spans.rate_card_version = highest.rate_card_version
+                and before.meter = highest.meter
+            anti join usage_spans_gone gone
+                on before.subscription_id = gone.subscription_id and before.span_from = gone.span_from;
+            create or replace table usage_sums_kept as
+            select * exclude is_broken from usage_sums_less where not coalesce(is_broken, false) and usage_rows > 0;
+            create or replace table usage_sums_broken as
+            select subscription_id, meter, span_from from usage_sums_less where is_broken and usage_rows > 0
             """
         )
 
     def open_kept(self) -> None:
-        """Opens the rows of earlier runs in the time of the cycles rated now, but for those at hand.
+        """Opens the rows of earlier runs that have to be added up anew, or that no sum tells, but for those at hand.
 
         In `usage_kept` there are rows among them that are not plain; their keys are in `usage_keys_repeated`.
         """
         self._engine.execute(
             """
-            create or replace table usage_spans_rated as
-            select spans.subscription_id, spans.span_from, spans.span_until
-            from subscription_spans spans
-            semi join cycles_rated using (subscription_id, cycle_start)
-            where spans.is_active
+            create or replace table usage_spans_to_open as
+            select subscription_id, span_from, span_until, meter from usage_spans_uncounted
+            union all
+            select sums.subscription_id, sums.span_from, sums.span_until, sums.meter
+            from usage_sums_kept sums
+            inner join cycles_rated cycles using (subscription_id, cycle_start)
+            semi join (from meters_in_force where is_seen) seen
+                on cycles.rate_card = seen.rate_card and cycles.rate_card_version = seen.rate_card_version
+                and sums.meter = seen.meter
             """
         )
-        asked_again = self._engine.table("usage_asked_again").project(PLACE)
-        self._within("usage_spans_rated").join(asked_again, PLACE, how="anti").create_view("usage_kept")
-        settled = _newest(
-            "semi join usage_spans_rated using (subscription_id) anti join usage_keys_open using (key_hash)"
-        )
+        self._open_spans()
+        settled = _newest("semi join cycles_rated using (subscription_id) anti join usage_keys_open using (key_hash)")
         self._engine.execute(
             f"create or replace table usage_settled as from ({settled}) where verdict in ('counted', 'unpriced')"
         )
 
+    def open_limited(self) -> None:
+        """Opens the rows of earlier runs in cycles that may reach a spending limit, for their order counts there."""
+        self._engine.execute(
+            """
+            create or replace table usage_spans_to_open as
+            select subscription_id, span_from, span_until, meter
+            from usage_sums_kept
+            semi join cycles_limited using (subscription_id, cycle_start)
+            anti join usage_spans_to_open using (subscription_id, span_from, meter)
+            """
+        )
+        self._open_spans()
+
+    def _open_spans(self) -> None:
+        asked_again = self._engine.table("usage_asked_again").project(PLACE)
+        self._within("usage_spans_to_open").join(asked_again, PLACE, how="anti").insert_into("usage_kept")
+
     def _within(self, spans: str) -> duckdb.DuckDBPyRelation:
-        """The rows of earlier runs in the time of these spans; files and parts of files without any are passed over."""
+        """The rows of earlier runs in these spans; files and parts of files without any are passed over."""
         epochs = f"select distinct epoch_us(span_from), epoch_us(span_until) from {spans} order by all"
         intervals = _merged(self._engine.execute(epochs).fetchall())
         times = self._times().project("run_number, epoch_us(first_at), epoch_us(last_at)").fetchall()
         runs = {run for run, first, last in times if any(begins <= last and first < ends for begins, ends in intervals)}
         then = (f"(occurred_at >= make_timestamptz({a}) and occurred_at < make_timestamptz({b}))" for a, b in intervals)
-        return self._files.rows(self._engine, runs).filter(" or ".join(then) or "false")
+        rows = self._files.rows(self._engine, runs).filter(" or ".join(then) or "false").set_alias("usage")
+        is_within = (
+            "usage.subscription_id = s.subscription_id and occurred_at >= span_from and occurred_at < span_until "
+            "and usage.meter = coalesce(s.meter, usage.meter)"
+        )
+        within = rows.join(self._engine.table(spans).set_alias("s"), is_within, how="semi")
+        return within.project(f"*, {KEY_HASH}")
 
     def to_keep(self) -> list[ToKeep]:
         """What tells the next night which rows it has to look at."""
@@ -272,6 +351,23 @@ class UsageAtHand:
         found_otherwise = engine.sql(
             f"select {ROW}, {FOUND} from usage_rows_judged judged anti join usage_opened opened "
             f"on {_same(PLACE)} and {_same(FOUND)}"
+        )
+        sums = engine.sql(
+            """
+            select
+                subscription_id, meter, span_from, span_until, cycle_start, plan,
+                sum(usage_rows)::bigint as usage_rows,
+                sum(rows_above_zero)::bigint as rows_above_zero,
+                sum(quantity_sum) as quantity_sum,
+                max(quantity_max) as quantity_max
+            from usage_sums_rated
+            anti join (
+                select subscription_id, cycle_start from issued_cycles where kind = 'cycle'
+                union all
+                select subscription_id, cycle_start from cycles_issued where kind = 'cycle'
+            ) using (subscription_id, cycle_start)
+            group by all
+            """
         )
         return [
             ToKeep(KEYS, engine.table("usage_keys_new")),
@@ -283,6 +379,7 @@ class UsageAtHand:
                 is_only_added_to=False,
             ),
             ToKeep(SPANS, engine.table("usage_spans"), "subscription_id, span_from", is_only_added_to=False),
+            ToKeep(SUMS, sums, "subscription_id, meter, span_from", is_only_added_to=False),
         ]
 
     def _times(self) -> duckdb.DuckDBPyRelation:

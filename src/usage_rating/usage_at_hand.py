@@ -242,7 +242,7 @@ class UsageAtHand:
     def _take_from_sums(self) -> None:
         """Makes `usage_sums_kept`: the last night's sums less the rows that have their key no longer to themselves.
 
-        Where a charge takes the highest quantity, which may be one of theirs, the sum is in `usage_sums_broken` instead.
+        Where a charge takes the highest quantity and that may be theirs, the sum is in `usage_sums_broken` instead.
         """
         self._kept(SUMS, NO_SUMS).create_view("usage_sums_before")
         self._engine.execute(

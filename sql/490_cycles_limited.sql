@@ -11,29 +11,40 @@ with limits_at_start as (
     select
         cycles.subscription_id,
         cycles.cycle_start,
-        coalesce(max(limits.limit_amount), max(versions.spending_limit_default)) as limit_amount
+        cycles.rate_card,
+        cycles.rate_card_version,
+        cycles.is_due,
+        cycles.is_watched,
+        coalesce(max(agreed.limit_amount), max(versions.spending_limit_default)) as limit_amount
     from cycles_rated as cycles
     inner join rate_card_versions as versions
         on cycles.rate_card = versions.rate_card and cycles.rate_card_version = versions.rate_card_version
-    left join spending_limits_judged as limits
+    left join spending_limits_judged as agreed
         on
-            cycles.subscription_id = limits.subscription_id
-            and cycles.starts_at >= limits.agreed_at
-            and limits.verdict = 'counted'
-    group by cycles.subscription_id, cycles.cycle_start
+            cycles.subscription_id = agreed.subscription_id
+            and cycles.starts_at >= agreed.agreed_at
+            and agreed.verdict = 'counted'
+    group by
+        cycles.subscription_id,
+        cycles.cycle_start,
+        cycles.rate_card,
+        cycles.rate_card_version,
+        cycles.is_due,
+        cycles.is_watched
 ),
 
 limits as (
-    select
-        subscription_id,
-        cycle_start,
-        limit_amount
+    select *
     from limits_at_start
     where limit_amount is not null
     union all
     select
         cycles.subscription_id,
         cycles.cycle_start,
+        cycles.rate_card,
+        cycles.rate_card_version,
+        cycles.is_due,
+        cycles.is_watched,
         agreed.limit_amount
     from cycles_rated as cycles
     inner join spending_limits_judged as agreed
@@ -46,21 +57,19 @@ limits as (
 
 looked_for as (
     select
-        cycles.subscription_id,
-        cycles.cycle_start,
-        limits.limit_amount as amount
-    from cycles_rated as cycles
-    inner join limits on cycles.subscription_id = limits.subscription_id and cycles.cycle_start = limits.cycle_start
-    where cycles.is_due
+        subscription_id,
+        cycle_start,
+        limit_amount as amount
+    from limits
+    where is_due
     union all
     select
-        cycles.subscription_id,
-        cycles.cycle_start,
-        limits.limit_amount * thresholds.threshold as amount
-    from cycles_rated as cycles
-    inner join limits on cycles.subscription_id = limits.subscription_id and cycles.cycle_start = limits.cycle_start
+        limits.subscription_id,
+        limits.cycle_start,
+        limits.limit_amount * least(thresholds.threshold, 1) as amount
+    from limits
     inner join alert_thresholds as thresholds
-        on cycles.rate_card = thresholds.rate_card and cycles.rate_card_version = thresholds.rate_card_version
+        on limits.rate_card = thresholds.rate_card and limits.rate_card_version = thresholds.rate_card_version
     left join alerts_before as told
         on
             limits.subscription_id = told.subscription_id
@@ -68,7 +77,7 @@ looked_for as (
             and limits.limit_amount = told.limit_amount
             and thresholds.threshold = told.threshold
             and told.kind = 'spending_limit'
-    where cycles.is_watched and told.subscription_id is null
+    where limits.is_watched and told.subscription_id is null
 ),
 
 lowest as (

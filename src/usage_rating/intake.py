@@ -43,11 +43,6 @@ class Intake:
     kept_as: dict[str, str]
     usage: UsageFiles
 
-    @property
-    def rows(self) -> int:
-        """How many rows were newly read."""
-        return sum(feed.rows for feed in self.feeds)
-
 
 def take_in(
     engine: duckdb.DuckDBPyConnection,

@@ -25,7 +25,7 @@ from usage_rating.refusals import (
     refuse_lost_starts,
     refuse_too_many_rejected,
 )
-from usage_rating.report import Alert, FeedCount, HeldTotal, InvoiceTotal, NightReport, RefusedCount
+from usage_rating.report import Alert, FeedCount, HeldTotal, InvoiceTotal, NightReport, RefusedCount, rows_read
 from usage_rating.reproduction import forget, reproduce
 from usage_rating.settings import Settings
 from usage_rating.stages import run_stages, stages_from
@@ -143,7 +143,7 @@ class Night:
         self._announce("reproducing what was issued")
         reproduce(engine, self._intake.cards, self._before.last, self._run_number)
         self._run_stages("invoices_decided", "check_every_row_has_an_outcome")
-        refuse_too_many_rejected(engine, run_id(self._run_number), self._intake.rows, settings.max_rejected)
+        refuse_too_many_rejected(engine, run_id(self._run_number), rows_read(self._intake.feeds), settings.max_rejected)
         return self._as_of
 
     def _run_stages(self, first: str, last: str) -> None:

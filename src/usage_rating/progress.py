@@ -1,14 +1,17 @@
 """A bar for a person who waits: shown only on a terminal, and only once a step takes over a second."""
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from threading import Lock, Timer
+from threading import Event, Lock, Thread
+from time import monotonic
 from typing import NamedTuple
 
 import duckdb
 
 SHOWN_AFTER_SECONDS = 1.0
+DRAWN_EVERY_SECONDS = 0.1
 
 
 class Display(NamedTuple):
@@ -30,30 +33,31 @@ def progress() -> Iterator[Display]:
     statement = _Statement()
     text = TextColumn("{task.description}{task.fields[statement]}", markup=False)  # a file's name may hold brackets
     columns = (BarColumn(bar_width=20), text, TimeElapsedColumn())
-    bar = Progress(*columns, transient=True, console=Console(stderr=True))
+    bar = Progress(*columns, transient=True, auto_refresh=False, console=Console(stderr=True))
     task = bar.add_task("", total=None, statement=statement)
-    timer = Timer(0, bar.start)
+    began, ended = math.inf, Event()
 
     def announce(step: str) -> None:
-        nonlocal timer
-        _end(timer)
+        nonlocal began
         bar.update(task, description=step)
-        timer = Timer(SHOWN_AFTER_SECONDS, bar.start)
-        timer.daemon = True
-        timer.start()
+        began = monotonic()
 
+    def draw() -> None:
+        while not ended.wait(DRAWN_EVERY_SECONDS):
+            if monotonic() - began >= SHOWN_AFTER_SECONDS:
+                bar.start()
+            bar.refresh()
+
+    # Not the bar's own thread, for which nothing waits: one that outlives the engine makes its binding print a page of
+    # warnings about leaks.
+    drawing = Thread(target=draw, daemon=True)
+    drawing.start()
     try:
         yield Display(announce, statement.watch)
     finally:
-        _end(timer)
+        ended.set()
+        drawing.join()
         bar.stop()
-
-
-def _end(timer: Timer) -> None:
-    """Waits for its thread: one that outlives the engine makes its binding print a page of warnings about leaks."""
-    timer.cancel()
-    if timer.is_alive():
-        timer.join()
 
 
 class _Statement:

@@ -1,5 +1,6 @@
 """What a run did, as figures and as text for the person who started it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -14,6 +15,11 @@ class FeedCount:
     files: int
     rows: int
     rejected: int
+
+
+def rows_read(feeds: Iterable[FeedCount]) -> int:
+    """How many rows were newly read of all feeds, rejected ones included."""
+    return sum(feed.rows for feed in feeds)
 
 
 @dataclass(frozen=True)
@@ -84,11 +90,6 @@ class NightReport:
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
-    @property
-    def rows(self) -> int:
-        """How many rows were newly read, rejected ones included."""
-        return sum(feed.rows for feed in self.feeds)
-
 
 def print_report(report: NightReport) -> None:
     """Prints the summary: rows by feed, refused rows by reason, invoices and money, speed, where to look next."""
@@ -107,8 +108,8 @@ def print_report(report: NightReport) -> None:
             _print_table(console, title, headings, rows)
     if report.run_id is not None:
         console.print()
-        if report.rows:
-            console.print(_speed(report.rows, report.seconds))
+        if count := rows_read(report.feeds):
+            console.print(_speed(count, report.seconds))
         console.print(f"Next: duckdb -readonly {report.output}/billing.duckdb 'from invoices'", markup=False)
         if report.refused:
             console.print("      'from rejected_rows' says for each row what was expected and what to do", markup=False)

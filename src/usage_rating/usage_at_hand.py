@@ -273,7 +273,7 @@ class UsageAtHand:
                     before.rows_above_zero - coalesce(met.rows_above_zero, 0) as rows_above_zero,
                     before.quantity_sum - coalesce(met.quantity_sum, 0) as quantity_sum
                 ),
-                highest.meter is not null and met.quantity_max >= before.quantity_max as is_broken
+                highest.meter is not null and coalesce(met.quantity_max >= before.quantity_max, false) as is_broken
             from usage_sums_before before
             inner join subscription_spans spans using (subscription_id, span_from)
             left join met using (subscription_id, meter, span_from)
@@ -281,11 +281,12 @@ class UsageAtHand:
                 on spans.rate_card = highest.rate_card and spans.rate_card_version = highest.rate_card_version
                 and before.meter = highest.meter
             anti join usage_spans_gone gone
-                on before.subscription_id = gone.subscription_id and before.span_from = gone.span_from;
+                on before.subscription_id = gone.subscription_id and before.span_from = gone.span_from
+            where before.usage_rows > coalesce(met.usage_rows, 0);
             create or replace table usage_sums_kept as
-            select * exclude is_broken from usage_sums_less where not coalesce(is_broken, false) and usage_rows > 0;
+            select * exclude is_broken from usage_sums_less where not is_broken;
             create or replace table usage_sums_broken as
-            select subscription_id, meter, span_from from usage_sums_less where is_broken and usage_rows > 0
+            select subscription_id, meter, span_from from usage_sums_less where is_broken
             """
         )
 

@@ -3,7 +3,7 @@
 Accounts of three rate cards in zones with and without clock changes, whose rows come on time, late, twice, revised and
 voided. Nights are missed and repeated, runs killed, started twice at once or given a disk that fails, files broken,
 damaged and sent again under other names. After each night the published tables must be what the oracle works out, and
-no issued file may ever change.
+no issued row may ever change.
 """
 
 import subprocess
@@ -275,7 +275,7 @@ class Year:
     announce: Callable[[str], None] = lambda said: None
     ledger: Ledger = field(default_factory=lambda: Ledger([], []))
     tried: Counter[str] = field(default_factory=Counter)
-    issued: dict[str, bytes] = field(default_factory=dict)
+    issued: Counter[tuple[Any, ...]] = field(default_factory=Counter)
     invoices: Counter[str] = field(default_factory=Counter)
 
     def run(self) -> Iterator[str]:
@@ -306,16 +306,12 @@ class Year:
             return said
         if ledger := ledger_difference(ran, self.ledger, bill):
             return ledger
-        now = {
-            name: content
-            for name, content in published_bytes(self.folder).items()
-            if name.partition("/")[0] in ONLY_ADDED_TO
-        }
-        changed = [name for name, content in self.issued.items() if now.get(name) != content]
+        now = Counter((table, *row) for table in ONLY_ADDED_TO for row in rows(self.folder, f"from {table}"))
+        changed = list(self.issued - now)
         self.issued = now
         self.tried["nights"] += 1
         self.invoices = Counter(row["kind"] for row in ran.published["invoices"])
-        return f"issued files changed: {changed}" if changed else ""
+        return f"issued rows changed: {changed}" if changed else ""
 
     def arguments(self, as_of: date) -> list[str]:
         """The command line of a night over the folder."""

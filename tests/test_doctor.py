@@ -11,6 +11,7 @@ import pytest
 
 from tests.folders import ACCOUNTS, CART_EVENTS, ONE_CUSTOMER, SUBSCRIPTIONS, bill, copied, csv_text, published_bytes
 from tests.test_properties import bytes_of
+from usage_rating import night_files
 from usage_rating.doctor import Damage, examine, mend
 from usage_rating.errors import BadInput
 
@@ -130,6 +131,22 @@ def test_what_cannot_be_rebuilt_is_said(billed: Path, tmp_path: Path) -> None:
     assert (output / "current" / "invoices" / "000001.parquet").is_file()
 
 
+def test_files_that_took_in_earlier_ones_are_rebuilt_and_so_are_those(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(night_files, "RUNS_GATHERED", 2)
+    for night, export in zip(NIGHTS, EXPORTS, strict=True):
+        bill(tmp_path, night, export)
+    output, name = tmp_path / "output", "invoices/000002.parquet"
+    whole = bytes_of(output)
+    assert [path.name for path in sorted((output / "invoices").iterdir())] == ["000002.parquet", "000003.parquet"]
+    for lost in ("000001/invoices/000001.parquet", f"000002/{name}", f"000003/{name}"):
+        (output / "nights" / lost).unlink()
+    assert len(mend(output, tmp_path / "input")) == 3
+    assert bytes_of(output) == whole
+    assert examine(output, tmp_path / "input") == []
+
+
 def test_a_manifest_lost_with_its_copy_leaves_nothing_to_go_by(billed: Path, tmp_path: Path) -> None:
     output = copied(billed, tmp_path) / "output"
     for path in output.rglob("manifests/000002.json"):
@@ -159,7 +176,7 @@ def test_the_command_says_what_is_left(billed: Path, tmp_path: Path) -> None:
     (folder / "output" / "current" / "invoices" / "000002.parquet").unlink()
     code, text = said()
     assert code == 2
-    assert "nights/000003/invoices/000002.parquet: is missing. It holds what run 000002 published in invoices" in text
+    assert "nights/000003/invoices/000002.parquet: is missing. It holds what run 000002 and those before it" in text
     code, text = said("--input", str(folder / "input"), "--repair")
     assert code == 0
     assert "is missing, mended now" in text

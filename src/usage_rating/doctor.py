@@ -161,12 +161,12 @@ def meaning_of(name: str) -> str:
     if folder.endswith("_files"):
         number = of_run.partition("_")[0]
         return f"It is an input file of run {number}, kept as it is, on which every later run builds: none can begin."
+    whose = f"run {of_run} and those before it that have no file" if of_run.isdecimal() else "the last run"
     if name.startswith("kept/"):
-        of_which = f"of run {of_run}" if of_run.isdecimal() else "as the last run left it"
-        return f"It keeps the {folder} {of_which}, on which every later run builds: none can begin without it."
+        return f"It keeps the {folder} of {whose}, on which every later run builds: none can begin without it."
     if of_run == folder:
         return f"It is the whole table {folder}: readers see wrong or no rows, and no run can begin."
-    return f"It holds what run {of_run} published in {folder}: readers see wrong or no rows, and no run can begin."
+    return f"It holds what {whose} published in {folder}: readers see wrong or no rows, and no run can begin."
 
 
 def inputs_damaged(chain: Chain, folder: Path, *, is_approval: bool = False) -> Iterator[Damage]:

@@ -38,7 +38,11 @@ class InputRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What one run took in and wrote: files by name and hash, also those it wrote anew."""
+    """What one run took in and wrote: files by name and hash, also those it wrote anew.
+
+    `gathered` names files of earlier runs that are gone from this night on, as one of its own files has their rows; it
+    is left out of the manifest where there are none.
+    """
 
     run_number: int = 0
     as_of: str = ""
@@ -47,6 +51,7 @@ class Manifest:
     rate_cards: dict[str, str] = field(default_factory=dict)
     policies: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    gathered: tuple[str, ...] = ()
 
     @property
     def run_id(self) -> str:
@@ -72,6 +77,8 @@ class Manifest:
         for record in said["inputs"]:
             if not record["kept_as"]:
                 del record["kept_as"]  # as manifests were before files were kept as they are
+        if not said["gathered"]:
+            del said["gathered"]
         return said
 
 
@@ -99,7 +106,12 @@ class Chain:
     @cached_property
     def files(self) -> dict[str, str]:
         """Every file of the last night, by name, with the hash it was last written with."""
-        return {name: sha256 for manifest in self.manifests for name, sha256 in manifest.files.items()}
+        files: dict[str, str] = {}
+        for manifest in self.manifests:
+            files.update(manifest.files)
+            for name in manifest.gathered:
+                del files[name]
+        return files
 
     def until(self, run_number: int) -> "Chain":
         """The chain as it was after a run."""
@@ -143,7 +155,8 @@ def read_manifest(path: Path) -> Manifest | None:
         text = path.read_text(encoding="utf-8")
         said: dict[str, Any] = json.loads(text)
         del said["sha256"]
-        manifest = Manifest(**said | {"inputs": tuple(InputRecord(**record) for record in said["inputs"])})
+        inputs = tuple(InputRecord(**record) for record in said["inputs"])
+        manifest = Manifest(**said | {"inputs": inputs, "gathered": tuple(said.get("gathered", ()))})
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return manifest if (text, path.stem) == (manifest.to_json(), manifest.run_id) else None

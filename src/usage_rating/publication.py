@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
 
 import duckdb
 
 from usage_rating.code import code_hash
-from usage_rating.files import hash_of, hash_of_text
-from usage_rating.intake import KEPT, Intake
-from usage_rating.manifests import Chain, InputRecord, Manifest, run_id
+from usage_rating.files import hash_of_text
+from usage_rating.intake import KEPT, OPENED_WHEN_ASKED_FOR, Intake
+from usage_rating.manifests import Chain, InputRecord, Manifest
+from usage_rating.night_files import NightFiles
 from usage_rating.store import Store
 from usage_rating.tables import TABLES, Table
 from usage_rating.usage_at_hand import ToKeep, UsageAtHand
@@ -72,90 +72,64 @@ def publish(
     ((as_of,),) = engine.table("run_parameters").project("as_of").fetchall()
     originals = {intake.kept_as[f.file.name]: f.sha256 for f in intake.files if f.file.name in intake.kept_as}
     staged = store.stage(originals)
-    written = [_write_kept(engine, staged, name, run_number) for name in KEPT]
-    written += [
-        _write_table(staged, table, engine.table(table.name), run_number)
-        for table in TABLES.values()
-        if table.name not in ("usage_history", "runs")
-    ]
-    written += _write_history(engine, staged, run_number)
-    written += [_write_of_usage(staged, each, run_number) for each in usage.to_keep()]
+    night = NightFiles(engine, staged, run_number)
+    for name in KEPT:
+        _write_kept(engine, night, name)
+    for table in TABLES.values():
+        if table.name not in ("usage_history", "runs"):
+            _write_table(night, table, engine.table(table.name))
+    _write_history(engine, night)
+    for kept in usage.to_keep():
+        _write_of_usage(night, kept)
     manifest = Manifest(
         run_number=run_number,
         as_of=as_of.isoformat(),
         previous=before.last.sha256 if before.manifests else "",
         inputs=tuple(_records(intake, run_number)),
         rate_cards={f"{file.card.rate_card} v{file.card.version}": file.sha256 for file in intake.cards},
-        files=_hashes(staged, written) | originals,
+        files=night.hashes() | originals,
+        gathered=tuple(sorted(night.gathered)),
         policies=policies,
     )
-    run_row = _run_row(engine, manifest, before, intake, as_of)
-    written = [_write_table(staged, TABLES["runs"], run_row, run_number)]
-    manifest = replace(manifest, files=manifest.files | _hashes(staged, written))
+    _write_table(night, TABLES["runs"], _run_row(engine, manifest, before, intake, as_of))
+    manifest = replace(manifest, files=night.hashes() | originals, gathered=tuple(sorted(night.gathered)))
     store.commit(staged, manifest)
     return manifest
 
 
-def _write_kept(engine: duckdb.DuckDBPyConnection, staged: Path, name: str, run_number: int) -> Path | None:
-    is_read = name != "issued_cycles"
-    rows = engine.table(f"new_{name}" if is_read else "cycles_issued")
+def _write_kept(engine: duckdb.DuckDBPyConnection, night: NightFiles, name: str) -> None:
+    rows = engine.table("cycles_issued" if name == "issued_cycles" else f"new_{name}")
     orders = {"issued_cycles": "subscription_id, cycle_start, kind", "approvals": "file, invoice_id, snapshot_at"}
-    order = orders.get(name, "file, row_number")
-    return _write(rows, order, staged / "kept" / name, run_id(run_number), run_number)
+    add = night.add_apart if name in OPENED_WHEN_ASKED_FOR else night.add
+    add(f"kept/{name}", rows, orders.get(name, "file, row_number"))
 
 
-def _write_of_usage(staged: Path, kept: ToKeep, run_number: int) -> Path | None:
-    folder = staged / kept.folder
+def _write_of_usage(night: NightFiles, kept: ToKeep) -> None:
     if kept.is_only_added_to:
-        return _write(kept.rows, kept.order, folder, run_id(run_number), run_number)
-    return _write_anew(kept.rows, kept.order, folder, "whole")
+        night.add(kept.folder, kept.rows, kept.order, place=kept.order)
+    else:
+        night.replace(kept.folder, kept.rows, kept.order, "whole")
 
 
-def _write_table(staged: Path, table: Table, rows: duckdb.DuckDBPyRelation, run_number: int) -> Path | None:
+def _write_table(night: NightFiles, table: Table, rows: duckdb.DuckDBPyRelation) -> None:
     typed = ", ".join(f"cast({column} as {kind}) as {column}" for column, kind in table.columns.items())
     order = ", ".join(table.order)
     if table.is_only_added_to:
-        return _write(rows.project(typed), order, staged / table.name, run_id(run_number), run_number)
-    return _write_anew(rows.project(typed), order, staged / table.name, table.name)
+        night.add(table.name, rows.project(typed), order)
+    else:
+        night.replace(table.name, rows.project(typed), order, table.name)
 
 
-def _write_anew(rows: duckdb.DuckDBPyRelation, order: str, folder: Path, name: str) -> Path | None:
-    """Writes a table that each run writes whole. The file there is the night before's too, and stays as it is."""
-    (folder / f"{name}.parquet").unlink(missing_ok=True)
-    return _write(rows, order, folder, name, run_number=1)
-
-
-def _write_history(engine: duckdb.DuckDBPyConnection, staged: Path, run_number: int) -> list[Path | None]:
-    """The history of the cycles issued now, and anew the files with cycles that are corrected: one row a figure."""
+def _write_history(engine: duckdb.DuckDBPyConnection, night: NightFiles) -> None:
+    """The history of the cycles issued now, and anew that of cycles that are corrected: one row a figure."""
     table, rows = TABLES["usage_history"], engine.table("usage_history")
     corrected = engine.sql(
-        "select i.subscription_id, i.cycle_start, i.issued_in_run from issued_cycles i "
+        "select i.subscription_id, i.cycle_start, i.issued_in_run as run_number from issued_cycles i "
         "inner join invoices_decided d on i.invoice_id = d.invoice_id "
         "where i.kind = 'cycle' and d.kind = 'correction' and d.reason is null"
     )
-    key = "subscription_id, cycle_start"
-    written = [_write_table(staged, table, rows.join(corrected, key, how="anti"), run_number)]
-    for (issued_in_run,) in corrected.project("issued_in_run").distinct().order("issued_in_run").fetchall():
-        own = corrected.filter(f"issued_in_run = {issued_in_run}")
-        path = staged / table.name / f"{run_id(issued_in_run)}.parquet"
-        now = rows.join(own, key, how="semi")
-        if path.exists():
-            now = engine.read_parquet(str(path)).join(own, key, how="anti").union(now)
-        aside = path.with_suffix(".new")
-        now.order(", ".join(table.order)).write_parquet(str(aside), compression="zstd")
-        aside.replace(path)
-        written.append(path)
-    return written
-
-
-def _write(rows: duckdb.DuckDBPyRelation, order: str, folder: Path, name: str, run_number: int) -> Path | None:
-    """Writes rows in an order, or in theirs, if there are any; the first night writes every table, for its columns."""
-    if run_number > 1 and not rows.limit(1).fetchall():
-        return None
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{name}.parquet"
-    (rows.order(order) if order else rows).write_parquet(str(path), compression="zstd")
-    return path
+    _write_table(night, table, rows.join(corrected, "subscription_id, cycle_start", how="anti"))
+    night.revise(table.name, corrected, rows, ", ".join(table.order))
 
 
 def _records(intake: Intake, run_number: int) -> list[InputRecord]:
@@ -178,7 +152,7 @@ def _records(intake: Intake, run_number: int) -> list[InputRecord]:
 def _run_row(
     engine: duckdb.DuckDBPyConnection, manifest: Manifest, before: Chain, intake: Intake, as_of: date
 ) -> duckdb.DuckDBPyRelation:
-    files = before.files | manifest.files
+    files = Chain((*before.manifests, manifest)).files
     published = (f"{name} {sha256}" for name, sha256 in files.items() if not name.startswith("kept/"))
     row = {
         "run_id": manifest.run_id,
@@ -191,7 +165,3 @@ def _run_row(
         "tables_hash": hash_of_text(*sorted(published)),
     }
     return engine.sql(f"select {', '.join(f'${name} as {name}' for name in row)}", params=row)
-
-
-def _hashes(staged: Path, written: list[Path | None]) -> dict[str, str]:
-    return {path.relative_to(staged).as_posix(): hash_of(path) for path in written if path}

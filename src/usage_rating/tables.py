@@ -14,8 +14,9 @@ INSTANT = "timestamptz"
 class Table:
     """A published table. `order` is total, so that the same rows give the same bytes.
 
-    A table that is only added to gets one file a run (one of usage_history is written anew where a cycle in it is
-    corrected); another table is written anew, whole, by every run that changes it.
+    A table that is only added to gets a file a run, and small ones are gathered into one in time (`night_files`); rows
+    of usage_history are written anew where their cycle is corrected. Another table is written whole by every run that
+    changes it.
     """
 
     name: str

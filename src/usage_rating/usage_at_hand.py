@@ -70,7 +70,10 @@ class UsageFiles:
 
 @dataclass(frozen=True)
 class ToKeep:
-    """Rows for a folder of the night, in a total order; without `order` they are in theirs."""
+    """Rows for a folder of the night, in a total order; without `order` they are in theirs.
+
+    A row that is added stands for the earlier ones that are alike in the columns of `order`.
+    """
 
     folder: str
     rows: duckdb.DuckDBPyRelation

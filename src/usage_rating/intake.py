@@ -66,6 +66,7 @@ def take_in(
     ingest.prepare(engine)
     kept_as = _read_all(engine, files, before.last.run_number + 1, store, announce)
     approvals = open_approvals(engine, store.output, before, announce)
+    announce("opening what is kept")
     kept = _originals(store, before, files, kept_as)
     _open_known_rows(engine, store, kept)
     _list_files_read(engine, before, files)

@@ -1,10 +1,11 @@
-"""Large Parquet files kept as they are: the same rows, refusals and bills as by any other way in."""
+"""Large files, copied or typed each into one of its own: the same rows, refusals and bills as by any other way in."""
 
 import csv
+import gzip
 import io
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -198,7 +199,10 @@ def lines_of(feed: str) -> list[Row]:
 
 
 class TakenIn:
-    """What a run reads of an input folder: a feed's good and refused rows, and which files it keeps as they are."""
+    """What a run reads of an input folder: a feed's good and refused rows.
+
+    And which of the files it keeps each by itself, and which of these as they are, byte for byte.
+    """
 
     def __init__(self, folder: Path, feed: str, files: Mapping[str, bytes]) -> None:
         write(folder / "input", {**CUSTOMER, **files})
@@ -210,13 +214,17 @@ class TakenIn:
             rows = night.relation("usage_new" if feed == "usage" else f"known_{feed}")
             self.rows = rows.select([name for name in rows.column_names if name != "key_hash"]).sort_by(order)
             self.refused = night.relation("new_rejected_rows").sort_by(order).to_pylist()
-            self.kept = sorted(path.name for path in (folder / "output" / ".work" / "kept").rglob("*.parquet"))
+            kept_as = night._intake.kept_as
+            hashes = {name: hash_of(folder / "output" / ".work" / kept) for name, (kept, _) in kept_as.items()}
+            assert hashes == {name: sha256 for name, (_, sha256) in kept_as.items()}
+            self.kept = sorted(files.keys() & kept_as)
+            self.copied = [name for name in self.kept if hashes[name] == hash_of(folder / "input" / name)]
 
 
 def both_ways(
     folder: Path, feed: str, files: Mapping[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> tuple[TakenIn, TakenIn]:
-    """The same files typed row by row, and kept as they are where that may be."""
+    """The same files typed together with others, and kept each by itself where that may be."""
     monkeypatch.setattr(originals, "ROWS_MIN", 10**9)
     typed = TakenIn(folder / "typed", feed, files)
     monkeypatch.setattr(originals, "ROWS_MIN", 1)
@@ -238,7 +246,7 @@ def test_rows_and_refusals_are_those_of_a_file_typed_row_by_row(
 ) -> None:
     typed, kept = both_ways(tmp_path, feed, {f"{feed}/x.parquet": parquet(feed, lines_of(feed))}, monkeypatch)
     same(typed, kept)
-    assert kept.kept == ["000001_0001.parquet"]
+    assert kept.copied == [f"{feed}/x.parquet"]
     assert len(kept.refused) > 8
     assert {row["row_number"] for row in kept.rows.to_pylist() if row["file"].endswith("x.parquet")} | {
         row["row_number"] for row in kept.refused
@@ -292,16 +300,16 @@ def column_of(name: str, kind: pa.DataType) -> pa.Array:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "is_kept"),
+    ("name", "kind", "is_copied"),
     [
-        pytest.param(name, kind, is_kept, id=f"{name} of {kind}")
-        for kinds, is_kept in ((EXACT, True), (INEXACT, False))
+        pytest.param(name, kind, is_copied, id=f"{name} of {kind}")
+        for kinds, is_copied in ((EXACT, True), (INEXACT, False))
         for name, each in kinds.items()
         for kind in each
     ],
 )
 def test_columns_of_every_type(
-    name: str, kind: pa.DataType, is_kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, kind: pa.DataType, is_copied: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     column = column_of(name, kind)
     table = pa.Table.from_pylist(
@@ -312,7 +320,8 @@ def test_columns_of_every_type(
     table = table.append_column(name, column) if place < 0 else table.set_column(place, name, column)
     typed, kept = both_ways(tmp_path, "usage", {"usage/x.parquet": written(table)}, monkeypatch)
     same(typed, kept)
-    assert bool(kept.kept) is is_kept
+    assert kept.kept == ["usage/x.parquet"]
+    assert bool(kept.copied) is is_copied
 
 
 def with_column(name: str, values: list[object], *, first: bool = False) -> bytes:
@@ -338,13 +347,13 @@ TYPED_ANYWAY: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("content", TYPED_ANYWAY.values(), ids=TYPED_ANYWAY)
-def test_a_file_whose_test_could_mislead_is_typed_row_by_row(
+def test_a_file_whose_test_could_mislead_is_typed_anew(
     content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The engine's names know no case; a zero byte is found by reading the texts alone."""
     typed, kept = both_ways(tmp_path, "usage", {"usage/x.parquet": content}, monkeypatch)
     same(typed, kept)
-    assert kept.kept == []
+    assert (kept.kept, kept.copied) == (["usage/x.parquet"], [])
 
 
 def test_a_zero_byte_in_a_row_that_is_refused_anyway_misleads_nobody(
@@ -353,7 +362,45 @@ def test_a_zero_byte_in_a_row_that_is_refused_anyway_misleads_nobody(
     content = parquet("usage", [GOOD, GOOD | {"event_id": "e\x00", "quantity": Decimal(-1)}])
     typed, kept = both_ways(tmp_path, "usage", {"usage/x.parquet": content}, monkeypatch)
     same(typed, kept)
-    assert kept.kept == ["000001_0001.parquet"]
+    assert kept.copied == ["usage/x.parquet"]
+
+
+def lines_as_csv(feed: str) -> bytes:
+    return as_csv(feed, lines_of(feed))
+
+
+def with_blank_lines(content: bytes) -> bytes:
+    return content.replace(b"\n", b"\r\n").replace(b"\r\n", b"\r\n\r\n", 3)
+
+
+CSV_FILES: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "plain": (".csv", bytes),
+    "packed": (".csv.gz", gzip.compress),
+    "with blank lines and CRLF": (".csv", with_blank_lines),
+}
+
+
+@pytest.mark.parametrize("kind", CSV_FILES)
+def test_rows_and_refusals_of_csv_are_those_of_small_files(
+    kind: str, feed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suffix, changed = CSV_FILES[kind]
+    name = f"{feed}/x{suffix}"
+    typed, kept = both_ways(tmp_path, feed, {name: changed(lines_as_csv(feed))}, monkeypatch)
+    same(typed, kept)
+    assert (kept.kept, kept.copied) == ([name], [])
+    assert len(kept.refused) > 8
+
+
+def test_a_csv_file_with_a_line_that_is_no_row_is_typed_with_others(
+    feed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header, first, rest = lines_as_csv(feed).split(b"\n", 2)
+    content = b"\n".join([header, first, b"a,b", rest])
+    typed, kept = both_ways(tmp_path, feed, {f"{feed}/x.csv": content}, monkeypatch)
+    same(typed, kept)
+    assert kept.kept == []
+    assert 2 in {row["row_number"] for row in kept.refused}
 
 
 def test_files_of_several_shapes_are_read_each_as_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,7 +420,7 @@ def test_files_of_several_shapes_are_read_each_as_what_it_is(tmp_path: Path, mon
     }
     typed, kept = both_ways(tmp_path, "usage", files, monkeypatch)
     same(typed, kept)
-    assert len(kept.kept) == len(files)
+    assert kept.copied == sorted(files)
     assert [row["quantity"] for row in kept.rows.to_pylist()][:3] == [3, Decimal("1.5"), 3]
 
 
@@ -431,7 +478,9 @@ NEXT: list[Row] = [
 ]
 WAYS = {
     "CSV": (as_csv, 10**9),
-    "Parquet of texts": (as_text_parquet, 1),
+    "large CSV": (as_csv, 1),
+    "Parquet of texts": (as_text_parquet, 10**9),
+    "large Parquet of texts": (as_text_parquet, 1),
     "small Parquet": (parquet, 10**9),
     "large Parquet": (parquet, 1),
 }
@@ -440,7 +489,7 @@ TABLES = ("invoices", "invoice_lines", "usage_history", "alerts", "credit_ledger
 
 def three_nights(folder: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     written_as, rows_min = WAYS[way]
-    suffix = "csv" if way == "CSV" else "parquet"
+    suffix = "csv" if way.endswith("CSV") else "parquet"
     monkeypatch.setattr(originals, "ROWS_MIN", rows_min)
     exports = (("usage/1", USAGE), ("cart_events/1", CARTS)), (("usage/2", LATE),), (("usage/3", NEXT),)
     for night, files in zip(NIGHTS, exports, strict=True):
@@ -480,7 +529,7 @@ def test_the_same_rows_give_the_same_bill_whichever_way_they_come(way: str, bill
     folder, expected = billed[way], billed["CSV"]
     kept = sorted(path.name for path in (folder / "output" / "current" / "kept").glob("*_files/*"))
     originals_kept = ["000001_0001.parquet", "000001_0002.parquet", "000002_0001.parquet", "000003_0001.parquet"]
-    assert kept == (originals_kept if way == "large Parquet" else [])
+    assert kept == (originals_kept if way.startswith("large") else [])
     for table in TABLES:
         assert table_of(folder, table) == table_of(expected, table), table
     assert refused_rows(folder) == refused_rows(expected)
@@ -589,33 +638,38 @@ def damaged(path: Path, how: str) -> None:
 
 
 @pytest.mark.usefixtures("kept_from_one_row_on")
+@pytest.mark.parametrize("way", ["large Parquet", "large CSV"])
 @pytest.mark.parametrize("how", ["one bit", "gone"])
 def test_a_damaged_original_is_named_stops_the_run_and_is_rebuilt(
-    how: str, billed: dict[str, Path], tmp_path: Path
+    how: str, way: str, billed: dict[str, Path], tmp_path: Path
 ) -> None:
-    folder = copied(billed["large Parquet"], tmp_path)
+    folder = copied(billed[way], tmp_path)
     path = folder / "output" / "nights" / "000003" / "kept" / "usage_files" / "000002_0001.parquet"
+    whole = path.read_bytes()
     damaged(path, how)
     (found,) = examine(folder / "output", None)
     assert found.path == path
-    assert "an input file of run 000002, kept as it is" in str(found)
+    assert "keeps a large input file of run 000002" in str(found)
     repeat = {"usage/4.parquet": parquet("usage", LATE[:1])}
     with pytest.raises(BadInput, match=r"000002_0001\.parquet: is "):
         bill(folder, date(2024, 4, 10), repeat, max_rejected=1)
     (mended,) = mend(folder / "output", folder / "input")
     assert mended.is_mended
-    assert path.read_bytes() == (folder / "input" / "usage" / "2.parquet").read_bytes()
+    assert path.read_bytes() == whole
     assert bill(folder, date(2024, 4, 10), max_rejected=1).run_id == "000004"
 
 
 @pytest.mark.usefixtures("kept_from_one_row_on")
-def test_every_damaged_file_of_nights_with_originals_is_rebuilt(billed: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["large Parquet", "large CSV"])
+def test_every_damaged_file_of_nights_with_originals_is_rebuilt(
+    way: str, billed: dict[str, Path], tmp_path: Path
+) -> None:
     """By running the nights once more: the copies come out the same, and what was made from them."""
-    folder = copied(billed["large Parquet"], tmp_path)
+    folder = copied(billed[way], tmp_path)
     for path in (folder / "output" / "nights").rglob("*.parquet"):
         path.unlink()
     assert [str(each) for each in mend(folder / "output", folder / "input") if not each.is_mended] == []
-    assert published_bytes(folder) == published_bytes(billed["large Parquet"])
+    assert published_bytes(folder) == published_bytes(billed[way])
 
 
 def test_an_original_is_rebuilt_from_its_own_input_file_alone(billed: dict[str, Path], tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def meaning_of(name: str) -> str:
     folder, of_run = Path(name).parent.name, Path(name).stem
     if folder.endswith("_files"):
         number = of_run.partition("_")[0]
-        return f"It is an input file of run {number}, kept as it is, on which every later run builds: none can begin."
+        return f"It keeps a large input file of run {number}, on which every later run builds: none can begin."
     whose = f"run {of_run} and those before it that have no file" if of_run.isdecimal() else "the last run"
     if name.startswith("kept/"):
         return f"It keeps the {folder} of {whose}, on which every later run builds: none can begin without it."
@@ -282,7 +282,7 @@ def _rebuild(
 def _put_back_originals(
     chain: Chain, sources: dict[tuple[str, str], Path], lost: dict[tuple[str, str], list[Path]]
 ) -> None:
-    """An input file that was kept as it is needs no run."""
+    """An input file that was copied needs no run."""
     for record in chain.inputs:
         source = sources.get((record.feed, record.sha256))
         if source and (record.kept_as, record.sha256) in lost:

@@ -85,6 +85,20 @@ def _too_little(error: duckdb.OutOfMemoryException) -> str:
     return "--memory-limit: too little for this input. Give more; left out, it is what `run --help` says."
 
 
+def write_kept(engine: duckdb.DuckDBPyConnection, rows: duckdb.DuckDBPyRelation, path: Path) -> None:
+    """Writes rows to a Parquet file that later runs read: no larger than others, in half the time to write and read.
+
+    Version 2 has encodings of numbers and texts that not every reader knows, so what is published is written without.
+    """
+    rows.create_view("rows_to_keep")
+    try:
+        name = str(path).replace("'", "''")
+        options = "format parquet, parquet_version v2, compression zstd, compression_level 1"
+        engine.execute(f"copy rows_to_keep to '{name}' ({options})")
+    finally:
+        engine.execute("drop view if exists rows_to_keep")
+
+
 def _folders(settings: Settings, scratch: Path) -> list[str]:
     folders: Iterable[Path] = (settings.input, settings.output, scratch)
     return [f"{folder.resolve()}/" for folder in folders]

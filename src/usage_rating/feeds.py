@@ -46,7 +46,7 @@ class Column:
 class Feed:
     """One feed. Rows with the same `key` speak of the same thing.
 
-    `has_originals`: it may be so large that its Parquet files are kept as they are (`originals`).
+    `has_originals`: its files may be so large that each is kept by itself (`originals`).
     """
 
     name: str

@@ -25,6 +25,7 @@ from duckdb import (
 )
 
 from usage_rating import time_zones
+from usage_rating.engine import write_kept
 from usage_rating.errors import BadInput
 from usage_rating.feeds import FEEDS, Column, ColumnType, Feed
 from usage_rating.input_files import SUFFIXES, UNREADABLE, CheckedFile, InputFile, blank_lines, refuse_if_changed
@@ -204,8 +205,35 @@ def type_rows(
     :returns: the number of rows
     """
     try:
-        _typed(rows, like).create("typed_rows")
+        _typed(rows, like, file=FILE, row_number=ROW_NUMBER).create("typed_rows")
         return _share_out(engine, FEEDS[like.file.feed], run_number)
+    finally:
+        _drop_what_was_read(engine)
+
+
+def write_typed(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, link: Path, to: Path) -> bool:
+    """Types a large file's rows into a Parquet file, in their order and without holding them in memory.
+
+    It has the feed's columns, the first of them NULL in a faulty row, and `texts`: of a faulty row what each column of
+    the contract says, NULL of any other.
+
+    :returns: False: some line of it is no row at all, so that the rows' numbers are not their places
+    """
+    columns = FEEDS[checked.file.feed].columns
+    try:
+        if checked.file.is_parquet:
+            found = open_parquet(engine, [link])
+            rows = found.select(*(ColumnExpression(name).alias(f"field_{at}") for at, name in enumerate(found.columns)))
+        else:
+            rows = _open_csv(engine, checked, [link])
+        first = CaseExpression(~ColumnExpression("is_faulty"), ColumnExpression(columns[0].name))
+        typed = _typed(rows, checked).select(
+            first.alias(columns[0].name),
+            *(with_default(column, ColumnExpression(column.name)) for column in columns[1:]),
+            "texts",
+        )
+        write_kept(engine, typed, to)
+        return checked.file.is_parquet or not engine.execute("from malformed_lines limit 1").fetchall()
     finally:
         _drop_what_was_read(engine)
 
@@ -285,7 +313,8 @@ def _are_typed_whole(engine: duckdb.DuckDBPyConnection, alike: list[CheckedFile]
     try:
         if alike[0].file.is_parquet:
             names = (ConstantExpression(checked.file.name) for checked in alike)
-            _typed(_placed(open_parquet(engine, links), by_file(names)), alike[0]).create("typed_rows")
+            rows = _placed(open_parquet(engine, links), by_file(names))
+            _typed(rows, alike[0], file=FILE, row_number=ROW_NUMBER).create("typed_rows")
         else:
             _type_csv_rows(engine, alike, links)
     except duckdb.Error:
@@ -315,11 +344,19 @@ def _type_csv_rows(engine: duckdb.DuckDBPyConnection, alike: list[CheckedFile], 
 
     It reads files one after the other. Only where each row of a file was read do those of the next begin with 1.
     """
-    rows = engine.read_csv(
+    rows = _open_csv(engine, alike[0], links)
+    rows_before = accumulate((checked.rows for checked in alike[:-1]), initial=0)
+    file = by_file(ConstantExpression(checked.file.name) for checked in alike)
+    row_number = SQLExpression("row_number() over ()") - by_file(map(ConstantExpression, rows_before))
+    _typed(rows, alike[0], file=file, row_number=row_number).create("typed_rows")
+
+
+def _open_csv(engine: duckdb.DuckDBPyConnection, like: CheckedFile, links: list[Path]) -> duckdb.DuckDBPyRelation:
+    return engine.read_csv(
         [str(link) for link in links],  # type: ignore[arg-type]  # it takes several, which its stub does not say
         header=True,
         auto_detect=False,
-        columns={f"field_{position}": "VARCHAR" for position in range(len(alike[0].header))},
+        columns={f"field_{position}": "VARCHAR" for position in range(len(like.header))},
         delimiter=",",
         quotechar='"',
         escapechar='"',
@@ -327,10 +364,6 @@ def _type_csv_rows(engine: duckdb.DuckDBPyConnection, alike: list[CheckedFile], 
         rejects_table="malformed_lines",
         rejects_scan="scanned_files",
     )
-    rows_before = accumulate((checked.rows for checked in alike[:-1]), initial=0)
-    file = by_file(ConstantExpression(checked.file.name) for checked in alike)
-    row_number = SQLExpression("row_number() over ()") - by_file(map(ConstantExpression, rows_before))
-    _typed(rows, alike[0], file, row_number).create("typed_rows")
 
 
 def _refuse_malformed_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, run_number: int) -> int:
@@ -363,10 +396,8 @@ def _refuse_malformed_rows(engine: duckdb.DuckDBPyConnection, checked: CheckedFi
     return int(refused.fetchall()[0][0])
 
 
-def _typed(
-    rows: duckdb.DuckDBPyRelation, like: CheckedFile, file: Expression = FILE, row_number: Expression = ROW_NUMBER
-) -> duckdb.DuckDBPyRelation:
-    """Each row's typed columns (as the contract names them), whether it is faulty, and then its texts.
+def _typed(rows: duckdb.DuckDBPyRelation, like: CheckedFile, **origin: Expression) -> duckdb.DuckDBPyRelation:
+    """Each row's origin and typed columns (as the contract names them), whether it is faulty, and then its texts.
 
     What is wrong with it is not said yet: most files have no such row, and then to ask costs more than to read them.
     """
@@ -375,13 +406,12 @@ def _typed(
     fields = {column: f"field_{header.index(column.name)}" for column in columns if column.name in header}
     texts = {column: ColumnExpression(field).cast("varchar") for column, field in fields.items()}
     values = rows.select(
-        file.alias("file"),
-        row_number.alias("row_number"),
+        *(value.alias(name) for name, value in origin.items()),
         *fields.values(),
         *(_value(column, fields[column], types) if column in fields else _absent(column) for column in columns),
     )
     return values.select(
-        *("file", "row_number", *(column.name for column in columns)),
+        *(*origin, *(column.name for column in columns)),
         reduce(or_, (test for column, text in texts.items() for test in _tests(column, text))).alias("is_faulty"),
         CaseExpression(
             ColumnExpression("is_faulty"),

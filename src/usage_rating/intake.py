@@ -31,7 +31,7 @@ PUBLISHED_BEFORE = ("rejected_rows", "held_invoices", "invoices", "invoice_lines
 class Intake:
     """What a night took in; `repeats` are files whose bytes were known.
 
-    `kept_as` says of files that are kept as they are under which name of the night's folder.
+    `kept_as` says of large files under which name of the night's folder each is kept, and the hash of what is there.
     """
 
     cards: list[CardFile]
@@ -40,7 +40,7 @@ class Intake:
     feeds: list[FeedCount]
     notes: list[str]
     approvals: list[CheckedFile]
-    kept_as: dict[str, str]
+    kept_as: dict[str, tuple[str, str]]
     usage: UsageFiles
 
 
@@ -126,8 +126,8 @@ def _read_all(
     run_number: int,
     store: Store,
     announce: Callable[[str], None],
-) -> dict[str, str]:
-    """Gives the names under which files are kept as they are, by those of the files; all others are typed."""
+) -> dict[str, tuple[str, str]]:
+    """Gives the names and hashes under which large files are kept, by the files' own names."""
     faults: list[str] = []
     refused: set[str] = set()
     kept: list[originals.Kept] = []
@@ -142,7 +142,7 @@ def _read_all(
             faults += error.faults
             refused.add(checked.file.name)
     originals.type_others(engine, kept, run_number)
-    kept_as = {each.checked.file.name: each.name for each in kept}
+    kept_as = {each.checked.file.name: (each.name, each.sha256) for each in kept}
     others = [checked for checked in files if checked.file.name not in kept_as.keys() | refused]
     try:
         ingest.read_files(engine, others, run_number, store.work, announce)
@@ -154,9 +154,9 @@ def _read_all(
 
 
 def _originals(
-    store: Store, before: Chain, files: list[CheckedFile], kept_as: dict[str, str]
+    store: Store, before: Chain, files: list[CheckedFile], kept_as: dict[str, tuple[str, str]]
 ) -> dict[str, list[Original]]:
-    """By feed, the files kept as they are: those of earlier nights, and the new ones where they wait for this one."""
+    """By feed, the large files: those of earlier nights, and the new ones where they wait for this one."""
     found: dict[str, list[Original]] = {feed: [] for feed in FEEDS}
     night, run_number = store.current.resolve(), before.last.run_number + 1
     for record in before.inputs:
@@ -164,7 +164,7 @@ def _originals(
             found[record.feed].append(Original(night / record.kept_as, record.run_number, record.name))
     for file in (checked.file for checked in files):
         if file.name in kept_as:
-            found[file.feed].append(Original(store.work / kept_as[file.name], run_number, file.name))
+            found[file.feed].append(Original(store.work / kept_as[file.name][0], run_number, file.name))
     return found
 
 
@@ -185,7 +185,7 @@ def _list_files_read(engine: duckdb.DuckDBPyConnection, before: Chain, files: li
 def _open_known_rows(engine: duckdb.DuckDBPyConnection, store: Store, kept: dict[str, list[Original]]) -> None:
     """Makes `known_<feed>` of what earlier nights kept and what is new, but for usage; opens what was issued.
 
-    :param kept: by feed, the files kept as they are
+    :param kept: by feed, the large files
     """
     engine.execute(f"create or replace table new_issued_cycles ({ISSUED_CYCLES})")
     for name in (name for name in KEPT if name not in OPENED_WHEN_ASKED_FOR):

@@ -23,7 +23,8 @@ FOLDER = "manifests"
 class InputRecord:
     """An input file that was taken in, so that it is known again; `rows` is 0 where its bytes were known already.
 
-    `kept_as` names its copy in a night's folder; empty, and left out of the manifest, where its rows were typed.
+    `kept_as` names what is kept of it in a night's folder, if it is large: a copy, or its typed rows. It is empty, and
+    left out of the manifest, where its rows were put with those of other files.
     """
 
     feed: str
@@ -76,7 +77,7 @@ class Manifest:
         said = asdict(self)
         for record in said["inputs"]:
             if not record["kept_as"]:
-                del record["kept_as"]  # as manifests were before files were kept as they are
+                del record["kept_as"]  # as manifests were before large files were kept by themselves
         if not said["gathered"]:
             del said["gathered"]
         return said

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 
+from usage_rating.engine import write_kept
 from usage_rating.files import hash_of
 from usage_rating.manifests import run_id
 
@@ -97,8 +98,11 @@ class NightFiles:
     def _write(self, rows: duckdb.DuckDBPyRelation, order: str, path: Path) -> None:
         """What has the name now may be the night before's too, and stays as it is there."""
         path.parent.mkdir(exist_ok=True)
-        aside = path.with_suffix(".new")
-        (rows.order(order) if order else rows).write_parquet(str(aside), compression="zstd")
+        aside, ordered = path.with_suffix(".new"), rows.order(order) if order else rows
+        if path.is_relative_to(self._folder / "kept"):
+            write_kept(self._engine, ordered, aside)
+        else:
+            ordered.write_parquet(str(aside), compression="zstd")
         aside.replace(path)
         self._written.add(path)
 

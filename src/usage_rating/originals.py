@@ -1,8 +1,9 @@
-"""Large Parquet files are kept as they are: copied byte for byte, and read from the copy by this run and later ones.
+"""Large files are kept each in a Parquet file of its own, in its own order, and read there by this run and later ones.
 
-Typing a row and writing it again costs far more than reading it. A file is spared both if its columns have the
-contract's types, and a test that needs no look into a text (`is_...` in sql/ingest/types.sql) tells all its faulty
-rows. Those few go the way of all other rows (`ingest`), and readers of the copy leave them out by the same test.
+A Parquet file whose columns have the contract's types is copied byte for byte: typing a row and writing it again costs
+far more than reading it. A test that needs no look into a text (`is_...` in sql/ingest/types.sql) tells faulty rows.
+Any other file is typed into a Parquet file, without standing in memory, and its faulty rows are made to fail that test.
+Faulty rows go the way of all other rows (`ingest`), and readers of the kept file leave them out by the same test.
 """
 
 import re
@@ -24,6 +25,7 @@ from duckdb import (
 
 from usage_rating import ingest
 from usage_rating.feeds import FEEDS, Column, ColumnType, Feed
+from usage_rating.files import hash_of
 from usage_rating.input_files import CheckedFile, refuse_if_changed
 from usage_rating.manifests import run_id
 from usage_rating.store import Store
@@ -36,13 +38,13 @@ EXACT_TYPES = {
     ColumnType.WHOLE_NUMBER: re.compile(r"U?(TINY|SMALL|BIG)?INT(EGER)?"),
     ColumnType.FLAG: re.compile("BOOLEAN"),
 }
-ROW_NUMBER = ColumnExpression("file_row_number") + ConstantExpression(1)
 COUNTS = "passing, misleading, coalesce(len(others), 0)"
+ROW_NUMBER = ColumnExpression("file_row_number") + ConstantExpression(1)
 
 
 @dataclass(frozen=True)
 class Original:
-    """A file kept as it is: where it lies, and in which run and under which name its rows were delivered."""
+    """A large file as it is kept: where that lies, and in which run and under which name its rows were delivered."""
 
     path: Path
     run_number: int
@@ -51,54 +53,87 @@ class Original:
 
 @dataclass(frozen=True)
 class Kept:
-    """A new file that is kept as it is, and under which name of the night's folder.
+    """A new large file that is kept: under which name of the night's folder, and the hash of what lies there.
 
     `others` is the table with its rows that do not pass the test, `others_count` how many they are.
     """
 
     checked: CheckedFile
     name: str
+    sha256: str
     others: str
     others_count: int
 
 
 def name_of(feed: str, run_number: int, number: int) -> str:
-    """Where the first, second... file that a run keeps as it is lies in a night's folder."""
+    """Where the first, second... large file of a run lies in a night's folder."""
     return f"kept/{feed}_files/{run_id(run_number)}_{number:04d}.parquet"
 
 
 def is_large(checked: CheckedFile) -> bool:
-    """Whether a file is one to be kept as it is, if it can be."""
-    file = checked.file
-    return FEEDS[file.feed].has_originals and file.is_parquet and checked.rows >= ROWS_MIN
+    """Whether a file is one to be kept by itself, if it can be."""
+    return FEEDS[checked.file.feed].has_originals and checked.rows >= ROWS_MIN
 
 
 def keep(engine: duckdb.DuckDBPyConnection, checked: CheckedFile, store: Store, name: str) -> Kept | None:
-    """Copies a large file into the coming night, if it can be kept as it is; `type_others` has to follow.
+    """Copies or types a large file into the coming night, if it can be; `type_others` has to follow.
 
-    :param name: the copy's name in the night's folder
-    :returns: None: the file has to be typed row by row, and nothing was done yet
+    :param name: its name in the night's folder
+    :returns: None: some line of it is no row, and nothing was done yet
     :raises BadInput: it cannot be read, or was changed meanwhile
     """
-    file, feed = checked.file, FEEDS[checked.file.feed]
-    with ingest.unreadable_refused(file):
-        with ingest.plainly_named(file, store.work) as link:
-            if not _is_exact(ingest.open_parquet(engine, [link]), feed, checked.header):
-                return None
-        try:
-            path = store.keep(file.path, name)
-        finally:
-            refuse_if_changed(file)
-        others = f"others_of_{path.stem}"
-        engine.execute(f"drop table if exists {others}")  # of an earlier attempt
-        _judge(ingest.open_parquet(engine, [path]), feed).create(others)
+    with ingest.unreadable_refused(checked.file), ingest.plainly_named(checked.file, store.work) as link:
+        return _copied(engine, checked, link, store, name) or _typed_anew(engine, checked, link, store, name)
+
+
+def _copied(
+    engine: duckdb.DuckDBPyConnection, checked: CheckedFile, link: Path, store: Store, name: str
+) -> Kept | None:
+    """None: its columns have other types, or a faulty row passes the test."""
+    feed = FEEDS[checked.file.feed]
+    if not checked.file.is_parquet or not _is_exact(ingest.open_parquet(engine, [link]), feed, checked.header):
+        return None
+    try:
+        path = store.keep(checked.file.path, name)
+    finally:
+        refuse_if_changed(checked.file)
+    rows = ingest.open_parquet(engine, [path])
+    present = _present(rows, feed)
+    fields = {f"field_{rows.columns.index(column.name)}": ColumnExpression(column.name) for column in present}
+    texts = (ColumnExpression(column.name) for column in present if column.type is ColumnType.TEXT)
+    # Every value is read for it, so that a damaged file is refused by name.
+    has_zero_byte = reduce(or_, (FunctionExpression("has_zero_byte", text) for text in texts))
+    return _kept(engine, checked, name, checked.sha256, _judged(rows, feed, fields, has_zero_byte))
+
+
+def _typed_anew(
+    engine: duckdb.DuckDBPyConnection, checked: CheckedFile, link: Path, store: Store, name: str
+) -> Kept | None:
+    """None: some line of it is no row."""
+    path, feed = store.to_keep(name), FEEDS[checked.file.feed]
+    if not ingest.write_typed(engine, checked, link, path):
+        path.unlink()
+        return None
+    texts = {
+        column.name: FunctionExpression("list_extract", ColumnExpression("texts"), ConstantExpression(place))
+        for place, column in enumerate(feed.columns, start=1)
+    }
+    fields = {f"field_{place}": texts[name] for place, name in enumerate(checked.header) if name in texts}
+    judged = _judged(ingest.open_parquet(engine, [path]), feed, fields, ConstantExpression(value=False))
+    return _kept(engine, checked, name, hash_of(path), judged)
+
+
+def _kept(
+    engine: duckdb.DuckDBPyConnection, checked: CheckedFile, name: str, sha256: str, judged: duckdb.DuckDBPyRelation
+) -> Kept | None:
+    others = f"others_of_{Path(name).stem}"
+    engine.execute(f"drop table if exists {others}")  # of an earlier attempt
+    judged.create(others)
     ((passing, misleading, others_count),) = engine.table(others).project(COUNTS).fetchall()
     if misleading:
-        path.unlink()
-        engine.execute(f"drop table {others}")
         return None
     ingest.refuse_if_incomplete(checked, passing + others_count)
-    return Kept(checked, name, others, others_count)
+    return Kept(checked, name, sha256, others, others_count)
 
 
 def type_others(engine: duckdb.DuckDBPyConnection, kept: list[Kept], run_number: int) -> None:
@@ -124,7 +159,7 @@ def type_others(engine: duckdb.DuckDBPyConnection, kept: list[Kept], run_number:
 def open_rows(
     engine: duckdb.DuckDBPyConnection, feed: Feed, originals: list[Original]
 ) -> Iterator[duckdb.DuckDBPyRelation]:
-    """The good rows of files kept as they are, as `new_<feed>` has them: one relation for all files of one shape.
+    """The good rows of large files, as `new_<feed>` has them: one relation for all files of one shape.
 
     Columns that a query does not ask for cost it nothing.
     """
@@ -162,21 +197,21 @@ def _present(rows: duckdb.DuckDBPyRelation, feed: Feed) -> list[Column]:
     return [column for column in feed.columns if column.name in rows.columns]
 
 
-def _judge(rows: duckdb.DuckDBPyRelation, feed: Feed) -> duckdb.DuckDBPyRelation:
+def _judged(
+    rows: duckdb.DuckDBPyRelation, feed: Feed, fields: dict[str, Expression], misleads: Expression
+) -> duckdb.DuckDBPyRelation:
     """In one row: how many pass the test, how many of them wrongly, and the others, as `ingest` takes them.
 
-    A zero byte is seen by reading the texts alone. Every value is read here, so that a damaged file is refused by name.
+    :param fields: of the others
+    :param misleads: whether a row that passes is faulty
     """
-    present = _present(rows, feed)
-    texts = (ColumnExpression(column.name) for column in present if column.type is ColumnType.TEXT)
-    places = {f"field_{rows.columns.index(column.name)}": ColumnExpression(column.name) for column in present}
-    fields = {"row_number": ROW_NUMBER} | places
+    placed = {"row_number": ROW_NUMBER} | fields
     return rows.select(
         CoalesceOperator(_passes(rows, feed), ConstantExpression(value=False)).alias("passes"),
-        reduce(or_, (FunctionExpression("has_zero_byte", text) for text in texts)).alias("has_zero_byte"),
-        FunctionExpression("struct_pack", *(value.alias(name) for name, value in fields.items())).alias("fields"),
+        misleads.alias("misleads"),
+        FunctionExpression("struct_pack", *(value.alias(field) for field, value in placed.items())).alias("fields"),
     ).aggregate(
-        "count(*) filter (where passes) as passing, count(*) filter (where passes and has_zero_byte) as misleading, "
+        "count(*) filter (where passes) as passing, count(*) filter (where passes and misleads) as misleading, "
         "list(fields) filter (where not passes) as others"
     )
 

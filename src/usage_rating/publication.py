@@ -70,7 +70,7 @@ def publish(
     """
     run_number = before.last.run_number + 1
     ((as_of,),) = engine.table("run_parameters").project("as_of").fetchall()
-    originals = {intake.kept_as[f.file.name]: f.sha256 for f in intake.files if f.file.name in intake.kept_as}
+    originals = dict(intake.kept_as.values())
     staged = store.stage(originals)
     night = NightFiles(engine, staged, run_number)
     for name in KEPT:
@@ -143,7 +143,7 @@ def _records(intake: Intake, run_number: int) -> list[InputRecord]:
             f.sha256,
             run_number,
             rows_of.get(f.file.name, 0),
-            intake.kept_as.get(f.file.name, ""),
+            intake.kept_as.get(f.file.name, ("", ""))[0],
         )
         for f in (*intake.files, *intake.repeats, *intake.approvals)
     ]

@@ -187,15 +187,20 @@ class Store:
         if faults:
             raise BadInput(faults)
 
+    def to_keep(self, name: str) -> Path:
+        """Where to write a file for the coming night, so that `stage` puts it under this name into its folder."""
+        path = self.work / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        return path
+
     def keep(self, source: Path, name: str) -> Path:
         """Copies a file for the coming night, which `stage` puts it into; who only reads gets a link to it.
 
         :param name: the copy's name in the night's folder
         :returns: where to read it until then
         """
-        path = self.work / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
+        path = self.to_keep(name)
         if self._is_read_only:
             path.symlink_to(source.resolve())
         else:
@@ -205,7 +210,7 @@ class Store:
     def stage(self, kept: Iterable[str] = ()) -> Path:
         """Begins a night: a folder with the last night's files, which do not count until `commit`.
 
-        :param kept: the names of files that `keep` copied for it
+        :param kept: the names of files that lie at `to_keep` for it
         """
         staged = self.work / "night"
         shutil.rmtree(staged, ignore_errors=True)

@@ -47,7 +47,7 @@ NO_TIMES = "select run_number, occurred_at as first_at, occurred_at as last_at f
 
 @dataclass(frozen=True)
 class UsageFiles:
-    """Where the usage rows of all runs lie: `typed`, one file a run, and files kept as they are."""
+    """Where the usage rows of all runs lie: `typed`, one file a run, and large files."""
 
     store: Store
     typed: dict[int, Path]

@@ -211,6 +211,36 @@ def doctor(
 
 
 @app.command()
+def verify(
+    input: InputFolder,  # noqa: A002
+    output: OutputFolder,
+    *,
+    run: Annotated[int | None, typer.Option(metavar="N", help="Only what this run issued.")] = None,
+    invoice: Annotated[str | None, typer.Option(metavar="ID", help="Only this invoice, by its id or number.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Only so many subscriptions, drawn by --seed.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="What the sample is drawn by.")] = 1,
+    json: Annotated[bool, typer.Option("--json", help="The verdict for programs.")] = False,
+) -> None:
+    """Work every figure out once more, by a second implementation, and compare with what is published.
+
+    It reads the published tables, the manifests and the input files that they name, row by row, in plain Python with
+    exact fractions; nothing of what rated them takes part. Nothing is written. Exit code 0: everything agrees; 2: it
+    does not, or a file is not as it was.
+
+    \b
+    Example:
+      usage-rating verify --input exports --output billing --sample 200
+    """
+    from usage_rating.verification.report import verify_and_tell  # noqa: PLC0415
+    from usage_rating.verification.verdict import Scope  # noqa: PLC0415
+
+    if code := verify_and_tell(input, output, Scope(run, invoice, sample, seed), as_json=json):
+        raise typer.Exit(code)
+
+
+@app.command()
 def export(
     output: OutputFolder,
     month: Annotated[str, typer.Option(help="Invoices issued in this month, YYYY-MM.")],

@@ -1,0 +1,108 @@
+"""Carts: what each snapshot and event says, and the most that were active at one time."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from usage_rating.verification.calendar import Cycle
+from usage_rating.verification.feeds import Row
+from usage_rating.verification.rows import Resolved, resolve
+from usage_rating.verification.subscriptions import FOREVER, Life
+
+Cart = tuple[str, str]
+
+
+@dataclass
+class Snapshots:
+    """All listings known so far: what counts of each, and which are held."""
+
+    rows: list[Row] = field(default_factory=list)
+    listed: dict[int, set[Cart]] = field(default_factory=dict)
+    says: dict[int, dict[Cart, Row]] = field(default_factory=dict)
+    held: set[int] = field(default_factory=set)
+    resolved: Resolved = field(default_factory=Resolved)
+
+    def judge(self, share: Fraction, approved: set[int], is_late: Callable[[Row], bool]) -> None:
+        """Sets each too small a listing aside, against the one before it, and what speaks of closed books."""
+        self.resolved = resolve(self.rows, is_late=is_late)
+        late = {row for row in self.rows if self.resolved.listed.get(row) == "late" or (row.refused and is_late(row))}
+        self.listed, self.says = defaultdict(set), defaultdict(dict)
+        by_key: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+        for row in self.rows:
+            if None not in row.key and row not in late:
+                by_key[row.key].append(row)
+        counting = {row.key: row for row in self.resolved.counting}
+        for (at, *cart), rows in by_key.items():
+            said = counting.get((at, *cart))
+            self.listed[at]  # the instant is one of a listing, be it an empty one
+            if said or all(row.refused for row in rows):
+                self.listed[at].add((cart[0], cart[1]))
+            if said:
+                self.says[at][cart[0], cart[1]] = said
+        self.held = set()
+        before: int | None = None
+        for at in sorted(self.listed):
+            size = sum(row["state"] == "active" for row in self.says[at].values())
+            if before is not None and size < share * before and at not in approved:
+                self.held.add(at)
+            before = size
+
+    @property
+    def instants(self) -> list[int]:
+        """The instants of the listings that count."""
+        return sorted(at for at in self.listed if at not in self.held)
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The most carts active at one time, and since when; None where there were none."""
+
+    quantity: int
+    at: int | None
+
+
+def active_spans(
+    life: Life, events: list[Row], snapshots: Snapshots, categories: set[str]
+) -> list[tuple[str, int, int]]:
+    """The spans in which each cart was active, by category."""
+    statements: dict[str, list[tuple[int, int, str | None]]] = defaultdict(list)
+    for row in events:
+        says = row["category"] if row["state"] == "active" else None
+        statements[row["cart_id"]].append((row["occurred_at"], 1, says))
+    own = {cart for listing in snapshots.listed.values() for cart in listing if cart[0] == life.subscription_id}
+    carts = {cart_id for _, cart_id in own} | set(statements)
+    for at in snapshots.instants:
+        for cart_id in carts:
+            cart = (life.subscription_id, cart_id)
+            said = snapshots.says[at].get(cart)
+            if said is not None and said["category"] in categories:
+                statements[cart_id].append((at, 0, said["category"] if said["state"] == "active" else None))
+            elif cart not in snapshots.listed[at]:
+                statements[cart_id].append((at, 0, None))
+    spans = []
+    for own_statements in statements.values():
+        ordered = sorted(own_statements, key=lambda one: one[:2])
+        ends = [at for at, _, _ in ordered[1:]] + [FOREVER]
+        for (at, _, category), until in zip(ordered, ends, strict=True):
+            if category is not None and at < until:
+                spans.append((category, at, until))
+    return spans
+
+
+def peak(spans: list[tuple[str, int, int]], category: str, life: Life, cycle: Cycle) -> Peak:
+    """The most carts of a category active at any one instant of a cycle while the subscription is."""
+    steps: dict[int, int] = defaultdict(int)
+    for since, until in life.active_in(cycle):
+        for own, on, off in spans:
+            start, end = max(on, since), min(off, until)
+            if own == category and start < end:
+                steps[start] += 1
+                steps[end] -= 1
+    count, most = 0, Peak(0, None)
+    for at in sorted(steps):
+        count += steps[at]
+        if count > most.quantity:
+            most = Peak(count, at)
+    return most

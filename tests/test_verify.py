@@ -169,6 +169,38 @@ ONE_CART: dict[str, str | bytes] = {
 }
 
 
+def test_a_day_that_a_zone_skipped_has_no_fee(tmp_path: Path) -> None:
+    """30 December 2011 in Apia: the day after has its fee in advance on its own invoice."""
+    card = """\
+rate_card: days
+version: 1
+effective_from: 2000-01-01
+reason: A fee a day.
+currency: USD
+time_zone: Pacific/Apia
+cycle: {every: 1 day, anchor: subscription_started}
+grace_days: 0
+payment_days: 0
+rounding: half_up
+settlement: invoice
+plans:
+  basic:
+    fee: {kind: recurring, bill: advance, price: {flat: "5.00"}}
+"""
+    started = (
+        "subscription_id,effective_at,account_id,rate_card,plan,event\nS1,2011-12-28T10:00Z,A1,days,basic,started\n"
+    )
+    files: dict[str, str | bytes] = {
+        "rate_cards/days.v1.yaml": card,
+        "accounts/1.csv": "account_id,created_at\nA1,2011-12-20\n",
+        "subscriptions/1.csv": started,
+    }
+    bill(tmp_path, date(2012, 1, 2), files)
+    verdict = verdict_of(tmp_path)
+    assert verdict.findings == []
+    assert (verdict.invoices, verdict.totals) == (5, {"USD": "25.00"})
+
+
 @drawing(EXAMPLES // 4)
 @given(scattered_worlds(usage_worlds()))
 def test_drawn_worlds_whose_rows_come_late_agree(drawn: tuple[World, list[date]]) -> None:

@@ -53,7 +53,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_carries_the_package_and_its_sql_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
-    package = [f"usage_rating/{path.name}" for path in (ROOT / "src" / "usage_rating").glob("*.py")]
+    package = [path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src" / "usage_rating").rglob("*.py")]
     sql = [f"usage_rating/{path.relative_to(ROOT)}" for path in (ROOT / "sql").rglob("*") if path.is_file()]
     assert sorted(names) == sorted(package + sql)
 

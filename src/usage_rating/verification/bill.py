@@ -115,7 +115,7 @@ def cycle_lines(facts: Facts, number: int) -> tuple[list[Line], list[History]]:
     lines: list[Line] = []
     if number != life.cycles.number_at(life.started_at) and not _is_carried(life, number):
         lines += fees_in_advance(facts, cycle)
-    if life.is_active(after.starts_at):
+    if life.is_active(after.starts_at) and after.starts_at < after.ends_at:  # a zone can skip a day, whole
         lines += fees_in_advance(facts, after)
     is_back = spans[-1][1] == cycle.ends_at or life.is_active(cycle.ends_at)
     for charge in version.plans[plan]:

@@ -137,6 +137,47 @@ def preview(
 
 
 @app.command()
+def near(
+    input: InputFolder,  # noqa: A002
+    output: OutputFolder,
+    as_of: Annotated[
+        datetime, typer.Option("--as-of", formats=["%Y-%m-%d"], help="Rate open cycles as if they ended on this date.")
+    ],
+    *,
+    within: Annotated[str, typer.Option(help="How near, as a share of the bound.")] = "0.1",
+    edge_minutes: Annotated[
+        int, typer.Option(min=0, max=24 * 60, help="How near to a cycle's start or end a row is listed.")
+    ] = 60,
+    settings: Annotated[Path | None, typer.Option(help="A TOML file with policies, as for run.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="The list for programs.")] = False,
+) -> None:
+    """List open cycles near a tier, a minimum, a cap, a limit, the smallest upgrade or a cycle's edge.
+
+    Rates as preview does, and leaves the output folder as it is. Nearest first, with what the units up to the bound
+    and the first one above it would change on the bill. Exit code 0, also where nothing is near.
+
+    \b
+    Example:
+      usage-rating near --input exports --output billing --as-of 2024-03-15 --within 0.05
+    """
+    from usage_rating.near import as_json, as_text, checked_within  # noqa: PLC0415
+    from usage_rating.night import Night  # noqa: PLC0415
+    from usage_rating.progress import progress  # noqa: PLC0415
+    from usage_rating.settings import settings_from  # noqa: PLC0415
+
+    share = checked_within(_decimal("--within", within) or Decimal(0))
+    policies = settings_from({"input": input, "output": output, "as_of": as_of.date()}, settings)
+    with (
+        progress() as display,
+        Night(policies, announce=display.announce, watch=display.watch, is_preview=True) as night,
+    ):
+        night.ingest()
+        night.rate()
+        found = night.near(share, edge_minutes)
+    typer.echo(as_json(found) if json else as_text(found))
+
+
+@app.command()
 def views(output: OutputFolder) -> None:
     """Write billing.duckdb anew after the output folder was moved.
 

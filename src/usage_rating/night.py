@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -18,6 +19,7 @@ from usage_rating.errors import BadInput
 from usage_rating.export import write_bills
 from usage_rating.intake import Intake, take_in
 from usage_rating.manifests import run_id
+from usage_rating.near import Near, near_misses
 from usage_rating.reference import load_calendar, load_policies, load_rate_cards
 from usage_rating.refusals import (
     refuse_changed_cards,
@@ -256,6 +258,13 @@ class Night:
         if to:
             write_bills(self._engine.table("invoices"), self._engine.table("invoice_lines"), to)
         return self._report(None)
+
+    @disk_faults_as_os_errors()
+    def near(self, within: Decimal, edge_minutes: int) -> Near:
+        """Lists what is near a bound or a cycle's edge, after `rate` of a preview. See `near_misses`."""
+        assert self._is_preview, "only a preview rates what is open"
+        self._announce("looking for what is near")
+        return near_misses(self._engine, self._usage, self._as_of, within, edge_minutes)
 
     def _alerts(self) -> list[dict[str, Any]]:
         columns = ", ".join(column.name for column in fields(Alert))

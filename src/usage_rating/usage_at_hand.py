@@ -330,9 +330,19 @@ class UsageAtHand:
         )
         self._open_spans()
 
+    def open_between(self, spans: str, into: str) -> None:
+        """Makes a relation of the rows of earlier runs in these spans that are not at hand.
+
+        As in `usage_kept`, there are rows among them that are not plain.
+        """
+        self._recreate(into, self._not_at_hand(spans))
+
     def _open_spans(self) -> None:
+        self._not_at_hand("usage_spans_to_open").insert_into("usage_kept")
+
+    def _not_at_hand(self, spans: str) -> duckdb.DuckDBPyRelation:
         asked_again = self._engine.table("usage_asked_again").project(PLACE)
-        self._within("usage_spans_to_open").join(asked_again, PLACE, how="anti").insert_into("usage_kept")
+        return self._within(spans).join(asked_again, PLACE, how="anti")
 
     def _within(self, spans: str) -> duckdb.DuckDBPyRelation:
         """The rows of earlier runs in these spans; files and parts of files without any are passed over."""

@@ -748,7 +748,7 @@ def test_the_transcript_prints_what_is_shown(example: Path, monkeypatch: pytest.
     assert (results.attempted, results.failed) == (4, 0)
 
 
-COMMANDS = ("run", "preview", "near", "approve", "doctor", "verify", "views", "export")
+COMMANDS = ("run", "preview", "near", "approve", "doctor", "verify", "explain", "trace", "views", "export")
 
 
 def commands() -> list[str]:

@@ -123,6 +123,11 @@ def _instant(text: str) -> str | None:
     return str(found) if found else None
 
 
+def no_new_approvals(engine: duckdb.DuckDBPyConnection) -> None:
+    """Makes an empty `new_approvals`."""
+    engine.execute(f"create or replace table new_approvals ({SCHEMA})")
+
+
 def open_approvals(
     engine: duckdb.DuckDBPyConnection, output: Path, chain: Chain, announce: Callable[[str], None]
 ) -> list[CheckedFile]:
@@ -131,7 +136,7 @@ def open_approvals(
     :raises BadInput: one is not as it was written
     """
     announce("approvals")
-    engine.execute(f"create or replace table new_approvals ({SCHEMA})")
+    no_new_approvals(engine)
     known = {record.name for record in chain.inputs if record.feed == FEED}
     files = []
     for path in sorted((output / FEED).glob("[0-9]*.csv")):

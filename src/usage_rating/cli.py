@@ -282,6 +282,57 @@ def verify(
 
 
 @app.command()
+def explain(
+    invoice: Annotated[str, typer.Argument(help="An invoice_id, or an invoice_number: 12, or CARD/12.")],
+    input: InputFolder,  # noqa: A002
+    output: OutputFolder,
+    *,
+    line: Annotated[int | None, typer.Option(metavar="N", help="Only this line.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="The same for programs, with every row.")] = False,
+) -> None:
+    """Say how an invoice came about: each figure step by step, down to the rows of the input files.
+
+    The invoice is worked out once more from what was known in the run that issued it, and held against what was
+    published: where they differ, that is said instead (exit code 2). Nothing is written.
+
+    \b
+    Example:
+      usage-rating explain 17 --input exports --output billing
+    """
+    from usage_rating.explanation.explaining import explain as explain_invoice  # noqa: PLC0415
+    from usage_rating.explanation.model import as_json_text  # noqa: PLC0415
+    from usage_rating.explanation.text import as_text  # noqa: PLC0415
+
+    explained = explain_invoice(input, output, invoice, line)
+    typer.echo(as_json_text(explained) if json else as_text(explained), nl=False)
+
+
+@app.command()
+def trace(
+    row: Annotated[str, typer.Argument(metavar="FILE:ROW", help="A row of an input file: usage/2024-01.csv:17.")],
+    input: InputFolder,  # noqa: A002
+    output: OutputFolder,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="The same for programs.")] = False,
+) -> None:
+    """Say what became of a row of an input file, and name every published line that it fed.
+
+    FILE is named as it lay in the input folder when it was read; it need not be there any more. Rows count from 1,
+    without the header and blank lines, as in rejected_rows. Nothing is written.
+
+    \b
+    Example:
+      usage-rating trace usage/2024-01.csv:17 --input exports --output billing
+    """
+    from usage_rating.explanation.model import as_json_text  # noqa: PLC0415
+    from usage_rating.explanation.trace import as_data, as_text  # noqa: PLC0415
+    from usage_rating.explanation.trace import trace as trace_row  # noqa: PLC0415
+
+    traced = trace_row(input, output, row)
+    typer.echo(as_json_text(as_data(traced)) if json else as_text(traced), nl=False)
+
+
+@app.command()
 def export(
     output: OutputFolder,
     month: Annotated[str, typer.Option(help="Invoices issued in this month, YYYY-MM.")],

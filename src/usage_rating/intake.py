@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import duckdb
 
 from usage_rating import ingest, originals
-from usage_rating.approvals import open_approvals
+from usage_rating.approvals import no_new_approvals, open_approvals
 from usage_rating.errors import BadInput
 from usage_rating.feeds import FEEDS
 from usage_rating.input_files import CheckedFile, check, files_in, not_read
@@ -78,8 +78,25 @@ def take_in(
         if own
     ]
     repeats = [file for file in checked if file not in files]
-    usage = UsageFiles(store, {int(path.stem): path for path in store.files("kept/usage")}, kept["usage"])
-    return Intake(cards, files, repeats, feeds, notes, approvals, kept_as, usage)
+    return Intake(cards, files, repeats, feeds, notes, approvals, kept_as, _usage_files(store, kept))
+
+
+def open_kept(engine: duckdb.DuckDBPyConnection, store: Store) -> UsageFiles:
+    """Opens what all runs so far kept and published, with nothing new: for who asks, and bills nothing.
+
+    :raises BadInput: a file of the last night is missing, or one with other than usage is not as it was written
+    """
+    store.refuse_missing()
+    store.refuse_damaged(path for path in store.all_files() if not path.parent.name.startswith("usage"))
+    ingest.prepare(engine)
+    no_new_approvals(engine)
+    kept = _originals(store, store.chain, [], {})
+    _open_known_rows(engine, store, kept)
+    return _usage_files(store, kept)
+
+
+def _usage_files(store: Store, kept: dict[str, list[Original]]) -> UsageFiles:
+    return UsageFiles(store, {int(path.stem): path for path in store.files("kept/usage")}, kept["usage"])
 
 
 def _checked(settings: Settings, before: Chain) -> tuple[list[CheckedFile], list[CardFile]]:

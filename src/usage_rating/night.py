@@ -20,7 +20,7 @@ from usage_rating.export import write_bills
 from usage_rating.intake import Intake, take_in
 from usage_rating.manifests import run_id
 from usage_rating.near import Near, near_misses
-from usage_rating.reference import load_calendar, load_policies, load_rate_cards
+from usage_rating.reference import load_calendar_up_to, load_policies, load_rate_cards
 from usage_rating.refusals import (
     refuse_changed_cards,
     refuse_cycles_without_price,
@@ -134,7 +134,8 @@ class Night:
         self._usage.gather()
         self._run_stages("late_rows", "credit_topups_judged")
         refuse_lost_starts(engine)
-        self._load_calendar()
+        self._announce("calendar")
+        load_calendar_up_to(engine, self._intake.cards, self._as_of)
         self._run_stages("local_dates", "subscription_spans")
         self._announce("looking for what moved")
         self._usage.ask_again()
@@ -172,28 +173,6 @@ class Night:
                 ]
             )
         return as_of
-
-    def _load_calendar(self) -> None:
-        """Every zone from one cycle before its first instant to three cycles after the date billed up to.
-
-        And the dates of accounts created later still: their cycles are counted backwards from there.
-        """
-        self._announce("calendar")
-        cycles = [file.card.cycle for file in self._intake.cards]
-        longest = timedelta(days=max(cycle.length * (31 if cycle.unit == "months" else 1) for cycle in cycles))
-        first_dates = self._rows(
-            "select time_zone, min(instant)::date from ("
-            "select time_zone, least(started_at, account_created_at) as instant from subscription_starts union all "
-            "select time_zone, purchased_at from credit_topups_judged where verdict = 'counted') group by time_zone"
-        )
-        margin = longest + timedelta(days=2)
-        last = self._as_of + 3 * longest + margin
-        later = self._rows(
-            "select distinct time_zone, day from (select time_zone, unnest([created - 1, created, created + 1]) as day "
-            "from (select time_zone, account_created_at::date as created from subscription_starts)) "
-            f"where day > date '{last}'"
-        )
-        load_calendar(self._engine, {zone: first - margin for zone, first in first_dates}, last, later)
 
     @disk_faults_as_os_errors()
     def publish(self) -> NightReport:

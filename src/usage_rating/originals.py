@@ -174,6 +174,20 @@ def open_rows(
         )
 
 
+def open_row(
+    engine: duckdb.DuckDBPyConnection, feed: Feed, original: Original, row_number: int
+) -> duckdb.DuckDBPyRelation:
+    """One row of a large file, as `open_rows` has it; none where it was refused. Other rows are not looked at."""
+    rows = ingest.open_parquet(engine, [original.path])
+    own = rows.filter(ColumnExpression("file_row_number") == ConstantExpression(row_number - 1))
+    return own.filter(_passes(rows, feed)).select(
+        *(ingest.with_default(column, _typed(column, rows)) for column in feed.columns),
+        ConstantExpression(original.run_number).cast("integer").alias("run_number"),
+        ConstantExpression(original.file).alias("file"),
+        ROW_NUMBER.alias("row_number"),
+    )
+
+
 def _by_shape(engine: duckdb.DuckDBPyConnection, originals: list[Original]) -> Iterable[list[Original]]:
     if not originals:
         return []

@@ -237,6 +237,29 @@ def _tier(
     }
 
 
+def load_calendar_up_to(engine: duckdb.DuckDBPyConnection, cards: list[CardFile], as_of: date) -> None:
+    """Every zone from one cycle before its first instant to three cycles after the date billed up to.
+
+    And the dates of accounts created later still: their cycles are counted backwards from there. Reads the stages
+    `subscription_starts` and `credit_topups_judged`.
+    """
+    cycles = [file.card.cycle for file in cards]
+    longest = timedelta(days=max(cycle.length * (31 if cycle.unit == "months" else 1) for cycle in cycles))
+    first_dates = engine.execute(
+        "select time_zone, min(instant)::date from ("
+        "select time_zone, least(started_at, account_created_at) as instant from subscription_starts union all "
+        "select time_zone, purchased_at from credit_topups_judged where verdict = 'counted') group by time_zone"
+    ).fetchall()
+    margin = longest + timedelta(days=2)
+    last = as_of + 3 * longest + margin
+    later = engine.execute(
+        "select distinct time_zone, day from (select time_zone, unnest([created - 1, created, created + 1]) as day "
+        "from (select time_zone, account_created_at::date as created from subscription_starts)) "
+        f"where day > date '{last}'"
+    ).fetchall()
+    load_calendar(engine, {zone: first - margin for zone, first in first_dates}, last, later)
+
+
 def load_calendar(
     engine: duckdb.DuckDBPyConnection, first_dates: dict[str, date], last: date, later: list[tuple[str, date]]
 ) -> None:

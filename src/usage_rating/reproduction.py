@@ -34,7 +34,7 @@ def reproduce(engine: duckdb.DuckDBPyConnection, cards: list[CardFile], before: 
             _open_rows_before(engine, until_run)
             load_rate_cards(engine, [file for file in cards if file.sha256 in before.rate_cards.values()])
             load_policies(engine, before.policies)
-            run_stages(engine, _stages())
+            run_stages(engine, stages_to_lines())
             engine.execute(f"insert into main.lines_reproduced select {', '.join(LINE_COLUMNS)} from lines_now")
         finally:
             engine.execute("set search_path = 'main'")
@@ -47,7 +47,8 @@ def forget(engine: duckdb.DuckDBPyConnection) -> None:
     engine.execute(f"create or replace table lines_reproduced ({listed})")
 
 
-def _stages() -> list[Stage]:
+def stages_to_lines() -> list[Stage]:
+    """The stages that work invoices out again, once it is given which."""
     names = [stage.name for stage in all_stages()]
     return [stage for stage in all_stages()[: names.index("lines_now") + 1] if stage.name not in GIVEN]
 

@@ -1,0 +1,184 @@
+"""The line of a spending limit, step by step: the limits in force, the row that crossed, what was clipped and when."""
+
+import json
+from fractions import Fraction
+from typing import Any
+
+from usage_rating.explanation.context import Context, Worked
+from usage_rating.explanation.counted import rows_counted
+from usage_rating.explanation.figures import added, in_brackets, instant, money, plain, rounded, rounding
+from usage_rating.explanation.model import SourceRow
+from usage_rating.explanation.published import Record
+from usage_rating.explanation.rows import source_row, usage_of, usage_rows
+from usage_rating.rate_cards import RateCard, UsageCharge
+
+SHOWN_MAX = 20
+LIMITED = ("usage", "minimum", "cap")
+
+
+def spending_limit(context: Context, line: Record) -> Worked:
+    """What usage came to under its limit, row by row, and what the limit took."""
+    card, state = context.card(line), context.state
+    timeline, limit_rows = _timeline(context, line, card)
+    steps = state.of("usage_clipped", cycle_start=line["service_start"])
+    said = [each["says"] for each in timeline]
+    said += _row_by_row(context, steps, card)
+    said += _before_each_raise(steps, card)
+    exact = sum((Fraction(each["amount"]) - Fraction(each["clipped"]) for each in steps), Fraction(0))
+    due = sum((Fraction(each["amount"]) for each in steps), Fraction(0))
+    said.append(
+        f"charged in all: {money(due, card)} due less {money(due - exact, card)} clipped: "
+        f"{money(due, card)} - {money(due - exact, card)} = {money(exact, card)}"
+    )
+    said += rounding(exact, card)
+    said += _alerts(context, line, card)
+    amounts = [Fraction(each["amount"]) for each in context.lines if each["kind"] in LIMITED]
+    total = sum(amounts, Fraction(0))
+    if len(amounts) > 1:
+        said.append(
+            f"the lines of usage, minimums and caps: {added([money(each, card) for each in amounts])} = "
+            f"{money(total, card)}"
+        )
+    amount = rounded(exact, card) - total
+    said.append(
+        "one line brings them to what is charged: "
+        f"{money(rounded(exact, card), card)} - {in_brackets(money(total, card))} = {money(amount, card)}"
+    )
+    details = json.loads(line["evidence"]) | {
+        "limits": [{key: value for key, value in each.items() if key != "says"} for each in timeline],
+        "rows_charged": [
+            {
+                "at": each["instant"],
+                "event_id": each["event_id"],
+                "charge": each["charge"],
+                "plan": each["plan"],
+                "due": plain(each["amount"]),
+                "clipped": plain(each["clipped"]),
+                "charged_so_far": plain(each["billed"]),
+                "limit": None if each["limit_amount"] is None else plain(each["limit_amount"]),
+            }
+            for each in steps
+        ],
+    }
+    return Worked(said, amount, [*limit_rows, *_rows_limited(context)], details)
+
+
+def _timeline(context: Context, line: Record, card: RateCard) -> tuple[list[dict[str, Any]], list[SourceRow]]:
+    """The limits in force in the cycle: at its start, and each raise within it."""
+    cycle = context.state.one("billing_cycles", cycle_start=line["service_start"])
+    agreed = sorted(
+        (
+            row
+            for row in context.state.of("spending_limits_judged", verdict="counted")
+            if row["agreed_at"] < cycle["ends_at"]
+        ),
+        key=lambda row: row["agreed_at"],
+    )
+    earlier = [row for row in agreed if row["agreed_at"] <= cycle["starts_at"]]
+    found: list[dict[str, Any]] = []
+    rows = []
+    if earlier:
+        first = max(earlier, key=lambda row: row["limit_amount"])
+        found.append(_said(first, card, f"in force when the cycle began: {money(first['limit_amount'], card)}, agreed"))
+        rows.append(source_row("spending_limits", first))
+    elif card.spending_limit and card.spending_limit.default is not None:
+        limit = money(card.spending_limit.default, card)
+        says = f"in force when the cycle began: {limit}, the rate card's own, for none was agreed by then"
+        found.append({"from": cycle["starts_at"], "limit": limit, "says": says})
+    for row in agreed:
+        if row["agreed_at"] > cycle["starts_at"]:
+            found.append(_said(row, card, f"raised to {money(row['limit_amount'], card)}, agreed"))
+            rows.append(source_row("spending_limits", row))
+    return found, rows
+
+
+def _said(row: Record, card: RateCard, says: str) -> dict[str, Any]:
+    return {
+        "from": row["agreed_at"],
+        "limit": money(row["limit_amount"], card),
+        "says": f"{says} at {instant(row['agreed_at'])} ({row['file']}:{row['row_number']})",
+    }
+
+
+def _row_by_row(context: Context, steps: list[Record], card: RateCard) -> list[str]:
+    """Each row with the running total; of many those from the first one on that was clipped."""
+    if len(steps) > SHOWN_MAX:
+        crossed = next((number for number, each in enumerate(steps) if each["clipped"] > 0), 0)
+        shown = list(enumerate(steps))[crossed : crossed + SHOWN_MAX]
+        before = [f"{crossed:,} rows before were charged in full"] if crossed else []
+        left = steps[crossed + SHOWN_MAX :]
+    else:
+        shown, before, left = list(enumerate(steps)), [], []
+    said = []
+    for number, each in shown:
+        so_far = Fraction(steps[number - 1]["billed"]) if number else Fraction(0)
+        said.append(_row(context, each, so_far, card))
+    if left:
+        clipped = sum((Fraction(each["clipped"]) for each in left), Fraction(0))
+        said.append(f"{len(left):,} more rows follow; of them {money(clipped, card)} was clipped")
+    return before + said
+
+
+def _row(context: Context, each: Record, so_far: Fraction, card: RateCard) -> str:
+    due, clipped = Fraction(each["amount"]), Fraction(each["clipped"])
+    where = _place(context, each)
+    total = f"{money(so_far, card)} + {money(due, card)} = {money(so_far + due, card)}"
+    if not clipped:
+        return f"{where}: {total}"
+    charged = due - clipped
+    word = "this row crosses it" if charged else "nothing of this row is charged"
+    limit = money(each["limit_amount"], card)
+    return (
+        f"{where}: {total}, and the limit is {limit}: {word}. Charged {money(charged, card)}, clipped "
+        f"{money(due, card)} - {money(charged, card)} = {money(clipped, card)}; "
+        f"so far {money(so_far, card)} + {money(charged, card)} = {money(so_far + charged, card)}"
+    )
+
+
+def _place(context: Context, each: Record) -> str:
+    what = f"{each['charge']} ({each['plan']})"
+    if each["phase"]:
+        return f"at the cycle's end, {'the shortfall of ' if each['phase'] == 2 else ''}{what}"
+    row = next((r for r in context.state.of("usage_judged", verdict="counted", event_id=each["event_id"])), None)
+    file = f" ({row['file']}:{row['row_number']})" if row else ""
+    return f"{instant(each['instant'])}, event {each['event_id']}{file}, {what}"
+
+
+def _before_each_raise(steps: list[Record], card: RateCard) -> list[str]:
+    """What was lost under each limit: a raise does not bring it back."""
+    by_limit: dict[Any, Fraction] = {}
+    for each in steps:
+        by_limit[each["limit_amount"]] = by_limit.get(each["limit_amount"], Fraction(0)) + Fraction(each["clipped"])
+    limits = list(by_limit)
+    said = []
+    for limit, raised in zip(limits, [*limits[1:], None], strict=True):
+        if by_limit[limit]:
+            then = f", before the raise to {money(raised, card)}, and it stays clipped" if raised is not None else ""
+            said.append(f"clipped under the limit of {money(limit, card)}: {money(by_limit[limit], card)}{then}")
+    return said
+
+
+def _alerts(context: Context, line: Record, card: RateCard) -> list[str]:
+    found = context.published.alerts(context.invoice["subscription_id"], line["service_start"])
+    said = [
+        f"alert: {plain(Fraction(each['threshold']) * 100)} % of {money(each['limit_amount'], card)} was reached at "
+        f"{instant(each['reached_at'])} by event {each['event_id']}, told by run {each['run_id']}"
+        for each in found
+    ]
+    return said or ["no alert was told while the cycle was open"]
+
+
+def _rows_limited(context: Context) -> list[SourceRow]:
+    """The usage rows of all the charges that the limit is over, minimums included, each once."""
+    found: dict[tuple[str, int, int], SourceRow] = {}
+    for line in context.lines:
+        if line["kind"] == "usage":
+            rows = rows_counted(context, line)
+        elif line["kind"] == "minimum":
+            charge: UsageCharge = context.charge(line)
+            assert charge.minimum
+            rows = usage_of(context.state, line["service_start"], charge.minimum.meter or charge.meter)
+        else:
+            continue
+        found |= {row.place: row for row in usage_rows(rows)}
+    return list(found.values())

@@ -50,7 +50,7 @@ def test_many_nights_are_few_files_and_every_row_is_there_once(
         now = files(tmp_path)
         assert sum(now.values()) == number
         assert {f"{TABLE}/{name}.parquet" for name in before.keys() - now.keys()} == made.gathered
-        assert made.hashes().keys() == {f"{TABLE}/{number:06}.parquet"}
+        assert made.hashes.keys() == {f"{TABLE}/{number:06}.parquet"}
         most = max(most, len(now))
     assert most == 7 + 4
     assert files(tmp_path) == {"000128": 128, "000129": 1, "000130": 1}
@@ -123,6 +123,6 @@ def test_rows_are_revised_in_the_files_that_have_them(engine: duckdb.DuckDBPyCon
         engine.sql("select unnest([3, 9, 10]) as place, 'then' as found"),
         "place",
     )
-    assert made.hashes().keys() == {f"{TABLE}/{number:06}.parquet" for number in (8, 9, 10)}
+    assert made.hashes.keys() == {f"{TABLE}/{number:06}.parquet" for number in (8, 9, 10)}
     found = engine.read_parquet(f"{tmp_path}/{TABLE}/*.parquet").order("all").fetchall()
     assert found == [(place, "then" if place in (3, 9) else "first") for place in range(1, 11) if place != 5]

@@ -19,7 +19,6 @@ from usage_rating.errors import BadInput
 from usage_rating.export import write_bills
 from usage_rating.intake import Intake, take_in
 from usage_rating.manifests import run_id
-from usage_rating.near import Near, near_misses
 from usage_rating.reference import load_calendar_up_to, load_policies, load_rate_cards
 from usage_rating.refusals import (
     refuse_changed_cards,
@@ -36,6 +35,8 @@ from usage_rating.usage_at_hand import UsageAtHand
 
 if TYPE_CHECKING:  # takes a fifth of a second, and a night of CSV files does without
     import pyarrow as pa
+
+    from usage_rating.near import Near
 
 Watch = Callable[[duckdb.DuckDBPyConnection], AbstractContextManager[object]]
 
@@ -239,8 +240,10 @@ class Night:
         return self._report(None)
 
     @disk_faults_as_os_errors()
-    def near(self, within: Decimal, edge_minutes: int) -> Near:
+    def near(self, within: Decimal, edge_minutes: int) -> "Near":
         """Lists what is near a bound or a cycle's edge, after `rate` of a preview. See `near_misses`."""
+        from usage_rating.near import near_misses  # noqa: PLC0415  (a night does without)
+
         assert self._is_preview, "only a preview rates what is open"
         self._announce("looking for what is near")
         return near_misses(self._engine, self._usage, self._as_of, within, edge_minutes)

@@ -21,12 +21,13 @@ GATHERED_BELOW = 256 << 10  # bytes: opening a file takes about as long as readi
 class NightFiles:
     """The files of a night that is being written, in a folder that begins as the night before.
 
-    `gathered` names files of earlier runs that are gone, as a file of this run has their rows.
+    `hashes` has the hash of each file written so far, by name; `gathered` names files of earlier runs that are gone, as
+    a file of this run has their rows.
     """
 
     def __init__(self, engine: duckdb.DuckDBPyConnection, folder: Path, run_number: int) -> None:
         self._engine, self._folder, self._run_number = engine, folder, run_number
-        self._written: set[Path] = set()
+        self.hashes: dict[str, str] = {}
         self.gathered: set[str] = set()
 
     def add_apart(self, table: str, rows: duckdb.DuckDBPyRelation, order: str) -> None:
@@ -71,10 +72,6 @@ class NightFiles:
                 revised = self._engine.read_parquet(str(path)).join(gone, key, how="anti").union(revised)
             self._write(revised, order, path)
 
-    def hashes(self) -> dict[str, str]:
-        """What was written so far, by name, with its hash."""
-        return {self._name(path): hash_of(path) for path in sorted(self._written)}
-
     def _to_gather(self, table: str) -> list[Path]:
         """The newest files that this run takes into its own: each has the runs after that of the file before."""
         files = self._files(table)
@@ -104,7 +101,7 @@ class NightFiles:
         else:
             ordered.write_parquet(str(aside), compression="zstd")
         aside.replace(path)
-        self._written.add(path)
+        self.hashes[self._name(path)] = hash_of(path)
 
     def _files(self, table: str) -> list[Path]:
         return sorted((self._folder / table).glob("*.parquet"))

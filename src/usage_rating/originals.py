@@ -166,12 +166,8 @@ def open_rows(
     for group in _by_shape(engine, originals):
         rows = ingest.open_parquet(engine, (original.path for original in group))
         runs = (ConstantExpression(original.run_number).cast("integer") for original in group)
-        yield rows.filter(_passes(rows, feed)).select(
-            *(ingest.with_default(column, _typed(column, rows)) for column in feed.columns),
-            ingest.by_file(runs).alias("run_number"),
-            ingest.by_file(ConstantExpression(original.file) for original in group).alias("file"),
-            ROW_NUMBER.alias("row_number"),
-        )
+        files = (ConstantExpression(original.file) for original in group)
+        yield _good(rows, feed, ingest.by_file(runs), ingest.by_file(files))
 
 
 def open_row(
@@ -180,10 +176,17 @@ def open_row(
     """One row of a large file, as `open_rows` has it; none where it was refused. Other rows are not looked at."""
     rows = ingest.open_parquet(engine, [original.path])
     own = rows.filter(ColumnExpression("file_row_number") == ConstantExpression(row_number - 1))
-    return own.filter(_passes(rows, feed)).select(
+    run = ConstantExpression(original.run_number).cast("integer")
+    return _good(own, feed, run, ConstantExpression(original.file))
+
+
+def _good(
+    rows: duckdb.DuckDBPyRelation, feed: Feed, run_number: Expression, file: Expression
+) -> duckdb.DuckDBPyRelation:
+    return rows.filter(_passes(rows, feed)).select(
         *(ingest.with_default(column, _typed(column, rows)) for column in feed.columns),
-        ConstantExpression(original.run_number).cast("integer").alias("run_number"),
-        ConstantExpression(original.file).alias("file"),
+        run_number.alias("run_number"),
+        file.alias("file"),
         ROW_NUMBER.alias("row_number"),
     )
 

@@ -87,12 +87,12 @@ def publish(
         previous=before.last.sha256 if before.manifests else "",
         inputs=tuple(_records(intake, run_number)),
         rate_cards={f"{file.card.rate_card} v{file.card.version}": file.sha256 for file in intake.cards},
-        files=night.hashes() | originals,
+        files=night.hashes | originals,
         gathered=tuple(sorted(night.gathered)),
         policies=policies,
     )
     _write_table(night, TABLES["runs"], _run_row(engine, manifest, before, intake, as_of))
-    manifest = replace(manifest, files=night.hashes() | originals, gathered=tuple(sorted(night.gathered)))
+    manifest = replace(manifest, files=night.hashes | originals, gathered=tuple(sorted(night.gathered)))
     store.commit(staged, manifest)
     return manifest
 

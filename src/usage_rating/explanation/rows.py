@@ -8,14 +8,13 @@ from usage_rating.explanation.model import SourceRow
 from usage_rating.explanation.published import Record
 from usage_rating.explanation.rework import State
 from usage_rating.feeds import FEEDS
-
-LEFT_OUT = {"revision": "0", "voided": "false"}
+from usage_rating.ingest import DEFAULTS
 
 
 def source_row(feed: str, row: Record, note: str = "") -> SourceRow:
     """A row as it was read; what it leaves out is left out."""
     said = {c.name: text_of(row[c.name]) for c in FEEDS[feed].columns if row.get(c.name) is not None}
-    content = {name: value for name, value in said.items() if LEFT_OUT.get(name) != value}
+    content = {name: value for name, value in said.items() if DEFAULTS.get(name) != value}
     return SourceRow(feed, row["file"], row["row_number"], row["run_number"], content, note)
 
 

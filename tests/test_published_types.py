@@ -20,6 +20,7 @@ SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 NIGHTS = (date(2024, 3, 1), date(2024, 4, 3), date(2024, 5, 5))
 DATE, INSTANT, TEXT = pa.date32(), pa.timestamp("us", tz="UTC"), pa.string()
 AMOUNT, QUANTITY, UNIT_PRICE = pa.decimal128(20, 4), pa.decimal128(28, 6), pa.decimal128(28, 9)
+EXACT_AMOUNT = pa.decimal128(38, 15)
 
 # SPEC 5, column by column; written out here so that a slip in the package's own list is seen.
 PUBLISHED = {
@@ -44,6 +45,11 @@ PUBLISHED = {
     "held_invoices": dict.fromkeys(["run_id", "invoice_id", "kind", "account_id", "subscription_id"], TEXT)
     | dict.fromkeys(["rate_card", "currency", "reason", "detail"], TEXT)
     | {"held_since": DATE, "cycle_start": DATE, "total": AMOUNT},
+    "balances": dict.fromkeys(["run_id", "feed", "currency", "charge_kind"], TEXT)
+    | dict.fromkeys(["rows_in", "rated", "not_due", "duplicate", "superseded", "voided"], pa.int64())
+    | dict.fromkeys(["unpriced", "rejected", "held"], pa.int64())
+    | dict.fromkeys(["before_numerator", "shortfall", "capped", "clipped", "rounding_numerator"], EXACT_AMOUNT)
+    | {"denominator": pa.int32(), "billed_before": AMOUNT, "billed": AMOUNT},
     "runs": dict.fromkeys(["run_id", "input_files_hash", "rate_cards_hash", "code_hash", "tables_hash"], TEXT)
     | {"as_of": DATE},
 }

@@ -42,6 +42,7 @@ GIVEN = {f"known_{feed}" for feed in FEEDS if feed != "usage"} | {
     "usage_at_hand",
     "usage_kept",
     "usage_keys_repeated",
+    "usage_outcomes_kept",
     "usage_settled",
     "usage_sums_broken",
     "usage_sums_kept",

@@ -150,7 +150,7 @@ class Night:
         self._run_stages("running_quantities", "line_differences")
         self._announce("reproducing what was issued")
         reproduce(engine, self._intake.cards, self._before.last, self._run_number)
-        self._run_stages("invoices_decided", "check_every_row_has_an_outcome")
+        self._run_stages("invoices_decided", "check_lines_balance")
         refuse_too_many_rejected(engine, run_id(self._run_number), rows_read(self._intake.feeds), settings.max_rejected)
         return self._as_of
 

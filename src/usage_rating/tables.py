@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 AMOUNT = "decimal(20, 4)"
+EXACT_AMOUNT = "decimal(38, 15)"
 QUANTITY = "decimal(28, 6)"
 UNIT_PRICE = "decimal(28, 9)"
 TEXT = "varchar"
@@ -152,6 +153,38 @@ TABLES = {
             },
             ("invoice_id",),
             is_only_added_to=False,
+        ),
+        Table(
+            "balances",
+            {
+                "run_id": TEXT,
+                "feed": TEXT,
+                **dict.fromkeys(
+                    (
+                        "rows_in",
+                        "rated",
+                        "not_due",
+                        "duplicate",
+                        "superseded",
+                        "voided",
+                        "unpriced",
+                        "rejected",
+                        "held",
+                    ),
+                    "bigint",
+                ),
+                "currency": TEXT,
+                "charge_kind": TEXT,
+                "denominator": "integer",
+                "before_numerator": EXACT_AMOUNT,
+                "shortfall": EXACT_AMOUNT,
+                "capped": EXACT_AMOUNT,
+                "clipped": EXACT_AMOUNT,
+                "rounding_numerator": EXACT_AMOUNT,
+                "billed_before": AMOUNT,
+                "billed": AMOUNT,
+            },
+            ("run_id", "feed", "currency", "charge_kind", "denominator"),
         ),
         Table(
             "runs",

@@ -33,6 +33,7 @@ INTERVALS_MAX = 64  # a condition of more parts costs more than it spares
 PLACE = "run_number, file, row_number"
 ROW = ", ".join([*(column.name for column in FEEDS["usage"].columns), PLACE])
 FOUND = "cycle_start, plan, verdict"
+OUTCOMES = "rated, not_due, duplicate, superseded, voided, unpriced, rejected, held"
 NO_KEYS = "select key_hash, '' as filename from usage_keys_new limit 0"
 NONE_LOOKED_AT = (
     f"select {ROW}, null::date as cycle_start, '' as plan, '' as verdict, '' as filename from new_usage limit 0"
@@ -92,13 +93,15 @@ class UsageAtHand:
 
     Of earlier runs: `usage_sums_kept`, what plain rows come to in spans of open cycles, and `usage_sums_broken`, where
     that is not known any more; `usage_kept`, the rows that are asked for one by one; `usage_settled`, rows that are not
-    plain and count or are not priced, may fall into a cycle rated now, and of which nothing new is to be said.
+    plain and count or are not priced, may fall into a cycle rated now, and of which nothing new is to be said;
+    `usage_outcomes_kept`, how many rows that are not at hand have come to what.
     """
 
     def __init__(self, engine: duckdb.DuckDBPyConnection, files: UsageFiles, run_number: int) -> None:
         self._engine, self._files = engine, files
         # Where an earlier version kept nothing for this, all rows are new once more.
-        self._first_new = run_number if files.store.files(SPANS) else 1
+        self._is_known = bool(files.store.files(SPANS) and files.store.files("balances"))
+        self._first_new = run_number if self._is_known else 1
         self._run_number = run_number
 
     def gather(self) -> None:
@@ -244,6 +247,7 @@ class UsageAtHand:
             self._within("usage_spans_gone").join(self._engine.table("usage_keys_repeated"), "key_hash", how="anti"),
         )
         self._take_from_sums()
+        self._take_from_outcomes()
 
     def _take_from_sums(self) -> None:
         """Makes `usage_sums_kept`: the last night's sums less the rows that have their key no longer to themselves.
@@ -293,6 +297,41 @@ class UsageAtHand:
             select * exclude is_broken from usage_sums_less where not is_broken;
             create or replace table usage_sums_broken as
             select subscription_id, meter, span_from from usage_sums_less where is_broken
+            """
+        )
+
+    def _take_from_outcomes(self) -> None:
+        """Makes `usage_outcomes_kept`: the last run's balance of usage less what the rows at hand were then."""
+        self._engine.execute(
+            f"""
+            create or replace table usage_outcomes_kept as
+            with last as (
+                select * from balances_before where feed = 'usage' and {str(self._is_known).lower()}
+                qualify run_id = max(run_id) over ()
+            ),
+            at_hand as (
+                select 'counted' as verdict, usage.subscription_id, spans.cycle_start
+                from (from usage_met union all from usage_asked_again) usage
+                inner join usage_spans_before spans
+                    on usage.subscription_id = spans.subscription_id
+                    and usage.occurred_at >= spans.span_from and usage.occurred_at < spans.span_until
+                union all
+                select verdict, subscription_id, cycle_start from usage_opened
+            )
+            select outcome, sum(usage_rows)::bigint as usage_rows
+            from (
+                select outcome, usage_rows
+                from (unpivot last on {OUTCOMES} into name outcome value usage_rows)
+                union all
+                select
+                    case when verdict <> 'counted' then verdict when issued.kind is null then 'not_due' else 'rated' end,
+                    -1
+                from at_hand
+                left join issued_cycles issued
+                    on at_hand.subscription_id = issued.subscription_id and at_hand.cycle_start = issued.cycle_start
+                    and issued.kind = 'cycle'
+            )
+            group by outcome
             """
         )
 
@@ -403,7 +442,7 @@ class UsageAtHand:
         return self._kept(TIMES, NO_TIMES)
 
     def _kept(self, folder: str, or_else: str, *, is_named: bool = False) -> duckdb.DuckDBPyRelation:
-        files = [str(path) for path in self._files.store.files(folder)]
+        files = [str(path) for path in self._files.store.files(folder)] if self._is_known else []
         return self._engine.read_parquet(files, filename=is_named) if files else self._engine.sql(or_else)
 
     def _recreate(self, name: str, rows: duckdb.DuckDBPyRelation) -> None:

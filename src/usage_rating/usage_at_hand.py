@@ -301,7 +301,10 @@ class UsageAtHand:
         )
 
     def _take_from_outcomes(self) -> None:
-        """Makes `usage_outcomes_kept`: the last run's balance of usage less what the rows at hand were then."""
+        """Makes `usage_outcomes_kept`: the last run's balance of usage less what the rows at hand were then.
+
+        It is of typed rows: those that could not be typed are listed, and are counted there.
+        """
         self._engine.execute(
             f"""
             create or replace table usage_outcomes_kept as
@@ -322,6 +325,8 @@ class UsageAtHand:
             from (
                 select outcome, usage_rows
                 from (unpivot last on {OUTCOMES} into name outcome value usage_rows)
+                union all
+                select 'rejected', -1 from known_rejected_rows where feed = 'usage' and run_number < {self._first_new}
                 union all
                 select
                     case when verdict <> 'counted' then verdict when issued.kind is null then 'not_due' else 'rated' end,

@@ -24,7 +24,15 @@ from usage_rating.usage_at_hand import UsageFiles
 
 OPENED_WHEN_ASKED_FOR = ("usage", "usage_files")  # and held against their hashes then
 KEPT = (*FEEDS, "rejected_rows", "issued_cycles", "approvals")
-PUBLISHED_BEFORE = ("rejected_rows", "held_invoices", "invoices", "invoice_lines", "alerts", "credit_ledger", "balances")
+PUBLISHED_BEFORE = (
+    "rejected_rows",
+    "held_invoices",
+    "invoices",
+    "invoice_lines",
+    "alerts",
+    "credit_ledger",
+    "balances",
+)
 
 
 @dataclass(frozen=True)

@@ -329,7 +329,11 @@ class UsageAtHand:
                 select 'rejected', -1 from known_rejected_rows where feed = 'usage' and run_number < {self._first_new}
                 union all
                 select
-                    case when verdict <> 'counted' then verdict when issued.kind is null then 'not_due' else 'rated' end,
+                    case
+                        when verdict <> 'counted' then verdict
+                        when issued.kind is null then 'not_due'
+                        else 'rated'
+                    end,
                     -1
                 from at_hand
                 left join issued_cycles issued

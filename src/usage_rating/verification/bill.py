@@ -23,7 +23,7 @@ class NoPrice(Exception):  # noqa: N818  (it is the card's want)
 
 
 class Line(NamedTuple):
-    """A line of an invoice, as far as money goes."""
+    """A line of an invoice, as far as money goes; `exact` is the amount before it is rounded."""
 
     kind: str
     charge: str
@@ -34,6 +34,12 @@ class Line(NamedTuple):
     amount: Fraction
     service_start: date
     service_end: date
+    exact: Fraction
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it stands on the invoice: not if rounding left nothing of what it would add or take off."""
+        return bool(self.amount) or self.kind not in ("upgrade", "cap", "spending_limit")
 
 
 class History(NamedTuple):
@@ -90,7 +96,7 @@ def fee(charge: Charge, plan: str, version: Version, cycle: Cycle) -> Line:
     exact = charge.price.amount * (Fraction(cycle.days, cycle.whole_days) if is_part else 1)
     amount = rounded(exact, version.decimals, version.rounding)
     price = None if is_part else charge.price.amount
-    return Line("recurring", charge.name, plan, version.number, ONE, price, amount, cycle.start, cycle.end)
+    return Line("recurring", charge.name, plan, version.number, ONE, price, amount, cycle.start, cycle.end, exact)
 
 
 def fees_in_advance(facts: Facts, cycle: Cycle) -> list[Line]:
@@ -106,7 +112,7 @@ def opening_lines(facts: Facts) -> list[Line]:
 
 
 def cycle_lines(facts: Facts, number: int) -> tuple[list[Line], list[History]]:
-    """The lines of a cycle's invoice and its page; nothing where it had no active instant."""
+    """The lines of a cycle's invoice, with those that do not show, and its page; nothing without an active instant."""
     life, cycle, after = facts.life, facts.life.cycles.cycle(number), facts.life.cycles.cycle(number + 1)
     spans = life.active_in(cycle)
     if not spans:
@@ -135,9 +141,9 @@ def _is_carried(life: Life, number: int) -> bool:
     return bool(life.active_in(before)) and life.is_active(cycle.starts_at)
 
 
-def _line(names: tuple[str, str, str], version: Version, cycle: Cycle, amount: Fraction) -> Line:
+def _line(names: tuple[str, str, str], version: Version, cycle: Cycle, amount: Fraction, exact: Fraction) -> Line:
     """A line of a cycle by its kind, charge and plan; of quantity 1, without a unit price."""
-    return Line(*names, version.number, ONE, None, amount, cycle.start, cycle.end)
+    return Line(*names, version.number, ONE, None, amount, cycle.start, cycle.end, exact)
 
 
 def _carts(facts: Facts, cycle: Cycle, version: Version, plan: str) -> tuple[list[Line], list[History]]:
@@ -145,10 +151,11 @@ def _carts(facts: Facts, cycle: Cycle, version: Version, plan: str) -> tuple[lis
     for charge in (charge for charge in version.plans[plan] if charge.kind == "peak"):
         most: Peak = peak(facts.cart_spans, charge.category, facts.life, cycle)
         quantity = Fraction(most.quantity)
-        amount = rounded(price_of(charge.price, quantity), version.decimals, version.rounding)
+        exact = price_of(charge.price, quantity)
+        amount = rounded(exact, version.decimals, version.rounding)
         page.append(History(plan, charge.name, quantity, None, None, most.at, amount, Fraction(0)))
         if quantity:
-            line = _line(("peak", charge.name, plan), version, cycle, amount)
+            line = _line(("peak", charge.name, plan), version, cycle, amount, exact)
             lines.append(line._replace(quantity=quantity, unit_price=charge.price.of_one))
     return lines, page
 
@@ -166,8 +173,9 @@ def _usage(facts: Facts, cycle: Cycle, version: Version, plan: str) -> tuple[lis
     amounts: dict[tuple[str, str], Fraction] = defaultdict(Fraction)
     for line in lines:
         amounts[line.plan, line.charge] += line.amount
-    if taken_off:
-        lines.append(_line(("spending_limit", "spending_limit", plan), version, cycle, taken_off))
+    lost = sum(total.clipped.values(), Fraction(0))
+    if taken_off or lost:
+        lines.append(_line(("spending_limit", "spending_limit", plan), version, cycle, taken_off, -lost))
     at_end = [Owned(plan, charge) for charge in version.plans[plan] if charge.kind == "usage"]
     shown = {owned for owned, quantity in used.quantities.items() if quantity} | set(at_end)
     clipped = _clipped(total, shown, amounts, version, -taken_off)
@@ -185,19 +193,18 @@ def _usage_lines(owned: Owned, used: Used, version: Version, cycle: Cycle) -> li
     charge, quantity = owned.charge, used.quantities.get(owned, Fraction(0))
     _, missing = used.shortfalls.get(owned, (None, Fraction(0)))
 
-    def price(units: Fraction) -> Fraction:
-        return rounded(price_of(charge.price, units), version.decimals, version.rounding)
-
+    own, whole = price_of(charge.price, quantity), price_of(charge.price, quantity + missing)
+    amount_own, amount = (rounded(exact, version.decimals, version.rounding) for exact in (own, whole))
     lines = []
     if quantity:
-        line = _line(("usage", charge.name, owned.plan), version, cycle, price(quantity))
+        line = _line(("usage", charge.name, owned.plan), version, cycle, amount_own, own)
         lines.append(line._replace(quantity=quantity, unit_price=charge.price.of_one))
     if missing:
-        line = _line(("minimum", charge.name, owned.plan), version, cycle, price(quantity + missing) - price(quantity))
+        line = _line(("minimum", charge.name, owned.plan), version, cycle, amount - amount_own, whole - own)
         lines.append(line._replace(quantity=missing, unit_price=charge.price.of_one))
-    amount = sum((line.amount for line in lines), Fraction(0))
-    if charge.cap is not None and amount > charge.cap:
-        lines.append(_line(("cap", charge.name, owned.plan), version, cycle, charge.cap - amount))
+    if charge.cap is not None and max(amount, whole) > charge.cap:
+        names, taken_off = ("cap", charge.name, owned.plan), min(Fraction(0), charge.cap - amount)
+        lines.append(_line(names, version, cycle, taken_off, min(Fraction(0), charge.cap - whole)))
     return lines
 
 
@@ -230,9 +237,7 @@ def _upgrade(life: Life, cycle: Cycle, version: Version, change: Change) -> Line
     day = local_date(change.at, life.zone_name)
     exact = difference * ((cycle.end - day).days - 1) / cycle.whole_days
     amount = rounded(exact, version.decimals, version.rounding)
-    if not amount:
-        return None
-    return _line(("upgrade", change.after, change.after), version, cycle, amount)._replace(service_start=day)
+    return _line(("upgrade", change.after, change.after), version, cycle, amount, exact)._replace(service_start=day)
 
 
 def _one_offs(facts: Facts, cycle: Cycle, version: Version, plan: str) -> list[Line]:
@@ -241,5 +246,5 @@ def _one_offs(facts: Facts, cycle: Cycle, version: Version, plan: str) -> list[L
         if cycle.starts_at <= row["purchased_at"] < cycle.ends_at:
             day, amount = local_date(row["purchased_at"], facts.life.zone_name), row["amount"]
             end = day + timedelta(days=1)
-            lines.append(Line("one_off", row["charge_id"], plan, version.number, ONE, amount, amount, day, end))
+            lines.append(Line("one_off", row["charge_id"], plan, version.number, ONE, amount, amount, day, end, amount))
     return lines

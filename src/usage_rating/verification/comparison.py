@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from usage_rating.verification.balances import UNLISTED, status
 from usage_rating.verification.feeds import Row
 from usage_rating.verification.ledger import Ledger
 from usage_rating.verification.published import Published, Record
@@ -139,6 +140,7 @@ class Books:
         for one in invoice.lines:
             said = one._asdict()
             said["rate_card_version"] = said.pop("version")
+            del said["exact"]
             worked_out[one.kind, one.charge, one.plan, one.service_start].append(said)
         for line in own:
             expected = worked_out[line["kind"], line["charge"], line["plan"], line["service_start"]]
@@ -214,6 +216,8 @@ KEYS = {
     "alerts of credit": 6,
     "credit_ledger": 6,
     "rejected_rows": 3,
+    "balances of feeds": 2,
+    "balances of money": 3,
     "runs": 1,
 }
 HISTORY = (
@@ -317,17 +321,7 @@ def entry_rows(ledger: Ledger) -> list[Key]:
     return [tuple(getattr(entry, name) for name in ENTRIES) for entry in ledger.entries]
 
 
-def listed_rows(replay: Replay, ledger: Ledger) -> list[Key]:
+def listed_rows(outcomes: dict[Row, str]) -> list[Key]:
     """What is refused, waits or is not priced after the last run."""
-    known = replay.known
-    listed = {row: row.refused for row in known.refused} | ledger.resolved.listed | known.snapshot_rows()
-    for state in replay.states.values():
-        listed |= state.judged.listed if state.judged else {}
-    listed |= known.strangers()
-    return [(row.feed, row.file, row.number, _status(row, reason), reason) for row, reason in listed.items()]
-
-
-def _status(row: Row, reason: str) -> str:
-    if reason == "unpriced":
-        return reason
-    return "rejected" if row.refused or reason in ("bad_value", "conflicting_duplicate") else "held"
+    listed = ((row, reason) for row, reason in outcomes.items() if reason not in UNLISTED)
+    return [(row.feed, row.file, row.number, status(row, reason), reason) for row, reason in listed]

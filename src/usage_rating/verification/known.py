@@ -1,6 +1,6 @@
 """What is known at a run: the rows of all files so far, and what of them counts for a subscription."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from datetime import date
@@ -40,10 +40,11 @@ class Frozen:
 
 @dataclass
 class Judged:
-    """A subscription at a run: its facts, None where it is not known, and the rows of it that are listed."""
+    """A subscription at a run: its facts, None where it is not known; its rows that are listed, and all others."""
 
     facts: Facts | None
     listed: dict[Row, str]
+    outcomes: dict[Row, str]
 
 
 @dataclass
@@ -64,6 +65,7 @@ class Known:
     lives: dict[str, tuple[Life | None, Resolved]] = field(default_factory=dict)
     closed: dict[str, int] = field(default_factory=dict)
     taken_in: set[Row] = field(default_factory=set)
+    rows_in: Counter[str] = field(default_factory=Counter)
 
     def take(self, rows: Iterable[Row], wanted: frozenset[str] | None) -> tuple[set[str], set[str], bool]:
         """Takes rows in; gives the subscriptions and accounts they speak of, and whether a listing is among them."""
@@ -72,6 +74,7 @@ class Known:
         has_listing = False
         for row in rows:
             own: Any = row.values.get("subscription_id")
+            self.rows_in[row.feed] += 1
             if row.refused:
                 self.refused.append(row)
             if row.feed == "cart_snapshots":
@@ -226,34 +229,40 @@ class Known:
                 listed[row] = reason
         return listed
 
-    def strangers(self) -> dict[Row, str]:
-        """Rows of subscriptions of which no row is known, and of accounts that would move cycles."""
+    def strangers(self) -> tuple[dict[Row, str], dict[Row, str]]:
+        """Rows of subscriptions of which no row is known, and of accounts: those that are listed, and all others."""
         listed: dict[Row, str] = {}
+        outcomes: dict[Row, str] = {}
         own = {subscription_id for feed in BY_SUBSCRIPTION for subscription_id in self.of[feed]}
         for subscription_id in (own | self.charge_ids.keys()) - self.of["subscriptions"].keys():
-            listed |= self.judge(subscription_id).listed
+            judged = self.judge(subscription_id)
+            listed, outcomes = listed | judged.listed, outcomes | judged.outcomes
         for rows in self.of["accounts"].values():
-            listed |= resolve(rows, self._moves_cycles).listed
-        return listed
+            resolved = resolve(rows, self._moves_cycles)
+            listed, outcomes = listed | resolved.listed, outcomes | resolved.outcomes
+        return listed, outcomes
 
     # ---- everything else of a subscription
 
     def judge(self, subscription_id: str) -> Judged:
         """What counts of a subscription now."""
         life = self.life_of(subscription_id)
-        listed = dict(self.lives[subscription_id][1].listed)
+        own = self.lives[subscription_id][1]
         events = self._resolve(self.of["cart_events"].get(subscription_id, []), self._unfit_cart)
         usage = self._resolve(self.of["usage"].get(subscription_id, []), self._unfit_usage, self._cycle_of)
         one_offs = self._resolve(self._purchases(subscription_id), self._unfit_purchase, self._cycle_of)
-        agreed, listed_limits = self._agreed(subscription_id, life)
-        for each in (events.listed, usage.listed, listed_limits, one_offs.listed):
-            listed |= each
+        agreed, limits = self._agreed(subscription_id, life)
+        listed: dict[Row, str] = {}
+        outcomes: dict[Row, str] = {}
+        for each in (own, events, usage, *limits, one_offs):
+            listed |= each.listed
+            outcomes |= each.outcomes
         if life is None:
-            return Judged(None, listed)
+            return Judged(None, listed, outcomes)
         listed |= {row: "unpriced" for row in usage.counting if self._is_unpriced(life, row)}
         spans = active_spans(life, events.counting, self.snapshots, self._categories(life.card))
-        own = [row for row in one_offs.counting if row["subscription_id"] == subscription_id]
-        return Judged(Facts(life, usage.counting, spans, agreed, own), listed)
+        bought = [row for row in one_offs.counting if row["subscription_id"] == subscription_id]
+        return Judged(Facts(life, usage.counting, spans, agreed, bought), listed, outcomes)
 
     @staticmethod
     def _categories(card: Card) -> set[str]:
@@ -314,13 +323,13 @@ class Known:
             return "bad_value"
         return "" if life.is_active(row["purchased_at"]) else "outside_subscription"
 
-    def _agreed(self, subscription_id: str, life: Life | None) -> tuple[Agreed, dict[Row, str]]:
+    def _agreed(self, subscription_id: str, life: Life | None) -> tuple[Agreed, list[Resolved]]:
         """The limits agreed to, in order of time; each must be above the one in force."""
         rows = self.of["spending_limits"].get(subscription_id, [])
         if life is None:
-            return [], resolve(rows, lambda _: "unknown_subscription").listed
+            return [], [resolve(rows, lambda _: "unknown_subscription")]
         agreed: Agreed = []
-        listed: dict[Row, str] = {}
+        found: list[Resolved] = []
         for at in sorted({row["agreed_at"] for row in rows}):
             version = life.version(life.cycles.at(at)) if self._is_in_cycle(life, at) else None
             highest = max((amount for _, amount in agreed), default=version.default_limit if version else None)
@@ -328,9 +337,9 @@ class Known:
                 [row for row in rows if row["agreed_at"] == at],
                 lambda row, highest=highest: _not_raised(row["limit_amount"], highest),  # type: ignore[misc]
             )
-            listed |= resolved.listed
+            found.append(resolved)
             agreed += [(at, row["limit_amount"]) for row in resolved.counting]
-        return agreed, listed
+        return agreed, found
 
 
 def _not_raised(amount: Fraction, highest: Fraction | None) -> str:

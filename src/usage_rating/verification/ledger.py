@@ -47,12 +47,13 @@ Posting = tuple[str, str, date, str, str, Fraction, Invoice | None]
 
 @dataclass
 class Ledger:
-    """The ledger, run by run."""
+    """The ledger, run by run; `due` are the top-ups whose day is over."""
 
     entries: list[Entry] = field(default_factory=list)
     balances: dict[tuple[str, str], Fraction] = field(default_factory=lambda: defaultdict(Fraction))
     posted: dict[str, Topup] = field(default_factory=dict)
     resolved: Resolved = field(default_factory=Resolved)
+    due: set[str] = field(default_factory=set)
 
     def post(self, known: Known, issued: Iterable[Invoice], run: int) -> None:
         """Posts what a run adds: by date, top-ups before invoices, then by reference."""
@@ -76,11 +77,14 @@ class Ledger:
             return "" if len({currency for _, currency, _ in zones[row["account_id"]]}) == 1 else "unknown_rate_card"
 
         self.resolved = resolve(known.topups, reason)
+        self.due.clear()
         counting = {row["topup_id"]: row for row in self.resolved.counting}
         voided = {key[0] for key in self.resolved.voided if isinstance(key, tuple)}
         for topup_id in sorted(counting.keys() | (voided & self.posted.keys())):
             row, old = counting.get(topup_id), self.posted.get(topup_id)
             new = _topup(known, row, zones) if row else None
+            if new and new.entry_date <= known.as_of:
+                self.due.add(topup_id)
             if new and not old and new.entry_date > known.as_of:
                 continue
             yield from _changes(topup_id, old, new)

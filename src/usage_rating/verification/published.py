@@ -19,6 +19,7 @@ TABLES = (
     "credit_ledger",
     "rejected_rows",
     "held_invoices",
+    "balances",
     "runs",
 )
 Record = dict[str, Any]

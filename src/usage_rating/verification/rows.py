@@ -15,7 +15,8 @@ class Resolved:
     """The rows that count, and the others that are listed, each with its reason.
 
     `voided` holds the keys that a void took out, `standing` every row but repeats and conflicting ones, `fitting` those
-    of them that nothing holds.
+    of them that nothing holds. `outcomes` has every row that is not listed: `counted`, `duplicate`, `superseded` or
+    `voided`.
     """
 
     counting: list[Row] = field(default_factory=list)
@@ -23,6 +24,7 @@ class Resolved:
     voided: set[Hashable] = field(default_factory=set)
     standing: list[Row] = field(default_factory=list)
     fitting: list[Row] = field(default_factory=list)
+    outcomes: dict[Row, str] = field(default_factory=dict)
 
 
 def no_scope(_: Row) -> Hashable:
@@ -95,4 +97,7 @@ def resolve(
         resolved.counting += [row for row in top if not row.is_void]
         if top and all(row.is_void for row in top):
             resolved.voided.add(key)
+        resolved.outcomes |= {row: "duplicate" for row in own if row not in reasons and row not in resolved.listed}
+        resolved.outcomes |= {row: "superseded" for row in standing if row.revision < highest}
+        resolved.outcomes |= {row: "voided" if row.is_void else "counted" for row in top}
     return resolved

@@ -30,7 +30,10 @@ NOTHING: Figures = (Fraction(0), Fraction(0))
 
 @dataclass
 class Invoice:
-    """An invoice as it was worked out; of a correction `differences` instead of lines."""
+    """An invoice as it was worked out; of a correction `differences` instead of lines.
+
+    `worked_out` are all lines as they come to now, also those that do not show.
+    """
 
     kind: str
     account_id: str
@@ -49,6 +52,7 @@ class Invoice:
     corrects: "Invoice | None" = None
     said: dict[Key, Figures] = field(default_factory=dict)
     page: list[History] = field(default_factory=list)
+    worked_out: list[Line] = field(default_factory=list)
     invoice_id: str = ""
     invoice_number: int = 0
 
@@ -93,6 +97,11 @@ class Night:
     def bounds(self) -> tuple[object, ...]:
         """What decides over listings and late rows."""
         return self.share, self.approved, self.window
+
+
+def shown(lines: Iterable[Line]) -> list[Line]:
+    """The lines that stand on an invoice."""
+    return [line for line in lines if line.is_shown]
 
 
 def keyed(lines: Iterable[Line]) -> dict[Key, Figures]:
@@ -291,8 +300,9 @@ class Replay:
             night.as_of,
             due,
             night.run,
-            lines,
-            said=keyed(lines),
+            shown(lines),
+            said=keyed(shown(lines)),
+            worked_out=lines,
         )
 
     def _passes(self, invoice: Invoice, night: Night, state: State) -> bool:
@@ -325,7 +335,8 @@ class Replay:
             except NoPrice:
                 state.held["correction", _place(invoice)] = "without_price", None  # until its row is put right
                 continue
-            differs = differences(invoice.said, keyed(lines))
+            now = keyed(shown(lines))
+            differs = differences(invoice.said, now)
             if not differs:
                 continue
             correction = Invoice(
@@ -343,9 +354,11 @@ class Replay:
                 night.run,
                 differences=differs,
                 corrects=invoice,
+                said=invoice.said,
+                worked_out=lines,
             )
             if self._passes(correction, night, state):
-                invoice.said = keyed(lines)
+                invoice.said = now
                 if invoice.kind == "cycle":
                     state.history[invoice.number] = history
                 yield correction

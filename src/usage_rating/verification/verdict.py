@@ -11,7 +11,7 @@ from typing import Any
 
 from ruamel.yaml.error import YAMLError
 
-from usage_rating.verification import comparison
+from usage_rating.verification import balances, comparison
 from usage_rating.verification.cards import Card, Version, read_version
 from usage_rating.verification.comparison import Books, Finding
 from usage_rating.verification.feeds import FEEDS, Row
@@ -146,6 +146,7 @@ class _Verification:
         self.announce("comparing", len(manifests), len(manifests))
         books.left(self._is_wanted)
         self._tables(replay, ledger, books)
+        self._money(worked_out, books)
         verdict = self.verdict
         verdict.findings += books.findings
         verdict.findings += [Finding("rate_cards", *said.split(": ", 1)) for said in dict.fromkeys(replay.unpriced)]
@@ -311,6 +312,21 @@ class _Verification:
 
     # ---- the other tables
 
+    def _money(self, worked_out: list[Invoice], books: Books) -> None:
+        """The balances of money of the runs that are looked at; versions before them kept none."""
+        records = self.published.tables["balances"]
+        since = min((record["run_id"] for record in records), default=None)
+        if self.wanted is not None or since is None:
+            return
+        asked = [m.run_id for m in self.chain.manifests if m.run_id >= since and self.scope.run in (None, m.run_number)]
+        own = [record for record in records if record["feed"] is None and record["run_id"] in asked]
+        issued = [invoice for invoice in worked_out if f"{invoice.run:06d}" in asked]
+        published = balances.published_money(own)
+        self.verdict.others["balances of money"] = len(published)
+        books.findings += comparison.bags(
+            "balances of money", published, balances.money_rows(issued), balances.MONEY_NAMES
+        )
+
     def _tables(self, replay: Replay, ledger: Ledger, books: Books) -> None:
         wanted = self.wanted
         if self.invoice_id is not None or self.as_of is not None:
@@ -338,8 +354,13 @@ class _Verification:
             credit = own("alerts", "credit_exhausted")
             compared["alerts of credit"] = credit, comparison.credit_alert_rows(ledger), comparison.CREDIT_ALERTS
             compared["credit_ledger"] = tables["credit_ledger"], comparison.entry_rows(ledger), comparison.ENTRIES
-            listed = comparison.listed_rows(replay, ledger)
+            outcomes, run_id = balances.outcomes_of(replay, ledger), self.chain.manifests[-1].run_id
+            listed = comparison.listed_rows(outcomes)
             compared["rejected_rows"] = tables["rejected_rows"], listed, comparison.REJECTED
+            last = [one for one in tables["balances"] if one["feed"] is not None and one["run_id"] == run_id]
+            if tables["balances"]:
+                of_feeds = balances.feed_rows(run_id, outcomes, replay, ledger)
+                compared["balances of feeds"] = last, of_feeds, balances.FEED_NAMES
             runs = [(manifest.run_id, date.fromisoformat(manifest.as_of)) for manifest in self.chain.manifests]
             compared["runs"] = tables["runs"], runs, comparison.RUNS
         for table, (records, worked_out, names) in compared.items():

@@ -27,9 +27,9 @@ def status(row: Row, reason: str) -> str:
 
 def outcomes_of(replay: Replay, ledger: Ledger) -> dict[Row, str]:
     """What became of every row after the last run: one of `UNLISTED`, or why it is listed."""
-    known = replay.known
-    found = known.snapshots.resolved.outcomes | ledger.resolved.outcomes
-    listed = {row: row.refused for row in known.refused} | ledger.resolved.listed | known.snapshot_rows()
+    known, listings = replay.known, replay.known.listings()
+    found = listings.outcomes | ledger.resolved.outcomes
+    listed = {row: row.refused for row in known.refused} | ledger.resolved.listed | listings.listed
     for state in replay.states.values():
         if state.judged:
             found |= state.judged.outcomes

@@ -16,11 +16,11 @@ Cart = tuple[str, str]
 
 @dataclass
 class Snapshots:
-    """All listings known so far: what counts of each, and which are held."""
+    """All listings known so far: the carts of each, which are held, and the rows in time, by subscription."""
 
     rows: list[Row] = field(default_factory=list)
     listed: dict[int, set[Cart]] = field(default_factory=dict)
-    says: dict[int, dict[Cart, Row]] = field(default_factory=dict)
+    own: dict[str, list[Row]] = field(default_factory=dict)
     held: set[int] = field(default_factory=set)
     resolved: Resolved = field(default_factory=Resolved)
 
@@ -28,7 +28,8 @@ class Snapshots:
         """Sets each too small a listing aside, against the one before it, and what speaks of closed books."""
         self.resolved = resolve(self.rows, is_late=is_late)
         late = {row for row in self.rows if self.resolved.listed.get(row) == "late" or (row.refused and is_late(row))}
-        self.listed, self.says = defaultdict(set), defaultdict(dict)
+        self.listed, self.own = defaultdict(set), defaultdict(list)
+        sizes: dict[int, int] = defaultdict(int)
         by_key: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
         for row in self.rows:
             if None not in row.key and row not in late:
@@ -39,15 +40,14 @@ class Snapshots:
             self.listed[at]  # the instant is one of a listing, be it an empty one
             if said or all(row.refused for row in rows):
                 self.listed[at].add((cart[0], cart[1]))
-            if said:
-                self.says[at][cart[0], cart[1]] = said
+            sizes[at] += bool(said and said["state"] == "active")
+            self.own[cart[0]] += rows
         self.held = set()
         before: int | None = None
         for at in sorted(self.listed):
-            size = sum(row["state"] == "active" for row in self.says[at].values())
-            if before is not None and size < share * before and at not in approved:
+            if before is not None and sizes[at] < share * before and at not in approved:
                 self.held.add(at)
-            before = size
+            before = sizes[at]
 
     @property
     def instants(self) -> list[int]:
@@ -64,22 +64,25 @@ class Peak:
 
 
 def active_spans(
-    life: Life, events: list[Row], snapshots: Snapshots, categories: set[str]
+    life: Life, events: list[Row], snapshots: Snapshots, listings: list[Row]
 ) -> list[tuple[str, int, int]]:
-    """The spans in which each cart was active, by category."""
+    """The spans in which each cart was active, by category.
+
+    :param listings: the rows of listings that count
+    """
     statements: dict[str, list[tuple[int, int, str | None]]] = defaultdict(list)
     for row in events:
         says = row["category"] if row["state"] == "active" else None
         statements[row["cart_id"]].append((row["occurred_at"], 1, says))
     own = {cart for listing in snapshots.listed.values() for cart in listing if cart[0] == life.subscription_id}
     carts = {cart_id for _, cart_id in own} | set(statements)
+    says = {(row["snapshot_at"], row["cart_id"]): row for row in listings}
     for at in snapshots.instants:
         for cart_id in carts:
-            cart = (life.subscription_id, cart_id)
-            said = snapshots.says[at].get(cart)
-            if said is not None and said["category"] in categories:
+            said = says.get((at, cart_id))
+            if said is not None:
                 statements[cart_id].append((at, 0, said["category"] if said["state"] == "active" else None))
-            elif cart not in snapshots.listed[at]:
+            elif (life.subscription_id, cart_id) not in snapshots.listed[at]:
                 statements[cart_id].append((at, 0, None))
     spans = []
     for own_statements in statements.values():

@@ -219,15 +219,13 @@ class Known:
 
     # ---- what is listed
 
-    def snapshot_rows(self) -> dict[Row, str]:
-        """Rows of listings that are refused or wait."""
-        held = self.snapshots.held
-        listed = {row: "incomplete_snapshot" for row in self.snapshots.resolved.standing if row["snapshot_at"] in held}
-        listed |= self.snapshots.resolved.listed
-        for row in self.snapshots.resolved.counting:
-            if row["snapshot_at"] not in held and (reason := self._unfit_cart(row)):
-                listed[row] = reason
-        return listed
+    def listings(self) -> Resolved:
+        """What became of the rows of listings."""
+
+        def reason(row: Row) -> str:
+            return "incomplete_snapshot" if row["snapshot_at"] in self.snapshots.held else self._unfit_cart(row)
+
+        return resolve(self.snapshots.rows, reason, is_late=self.is_late)
 
     def strangers(self) -> tuple[dict[Row, str], dict[Row, str]]:
         """Rows of subscriptions of which no row is known, and of accounts: those that are listed, and all others."""
@@ -260,7 +258,8 @@ class Known:
         if life is None:
             return Judged(None, listed, outcomes)
         listed |= {row: "unpriced" for row in usage.counting if self._is_unpriced(life, row)}
-        spans = active_spans(life, events.counting, self.snapshots, self._categories(life.card))
+        listings = resolve(self.snapshots.own.get(subscription_id, []), self._unfit_cart).counting
+        spans = active_spans(life, events.counting, self.snapshots, listings)
         bought = [row for row in one_offs.counting if row["subscription_id"] == subscription_id]
         return Judged(Facts(life, usage.counting, spans, agreed, bought), listed, outcomes)
 

@@ -22,7 +22,7 @@ from tests.folders import (
     published_bytes,
     rows,
 )
-from usage_rating import reproduction, stages
+from usage_rating import night_files, reproduction, stages
 from usage_rating.errors import BadInput
 from usage_rating.night import last_date_over, run_night
 from usage_rating.settings import Settings
@@ -199,6 +199,15 @@ def test_a_night_after_a_correction_without_anything_new_changes_no_byte(billed:
     before = published_bytes(billed)
     for as_of in (AFTER_FIRST, AFTER_FIRST, SECOND_NIGHT - timedelta(days=1)):
         assert bill(billed, as_of).run_id is None
+    assert published_bytes(billed) == before
+
+
+def test_a_night_whose_files_were_gathered_is_repeated_too(billed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(night_files, "RUNS_GATHERED", 2)
+    bill(billed, SECOND_NIGHT)
+    before = published_bytes(billed)
+    assert [name for name in before if name.startswith("runs/")] == ["runs/000002.parquet"]
+    assert bill(billed, SECOND_NIGHT).run_id is None
     assert published_bytes(billed) == before
 
 

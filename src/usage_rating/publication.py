@@ -25,7 +25,8 @@ def is_as_before(
     last = before.last
     if intake.files or intake.approvals or asked != (before.as_of, last.policies):
         return False
-    ((last_code,),) = engine.read_parquet(str(store.files("runs")[-1])).project("code_hash").fetchall()
+    runs = engine.read_parquet(str(store.files("runs")[-1]))  # earlier ones too, once they are gathered
+    ((last_code,),) = runs.filter(f"run_id = '{last.run_id}'").project("code_hash").fetchall()
     return last_code == code_hash() and sorted(last.rate_cards.values()) == sorted(file.sha256 for file in intake.cards)
 
 

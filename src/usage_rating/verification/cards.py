@@ -53,9 +53,9 @@ class Minimum:
     daily_decimals: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Charge:
-    """One priced thing of a plan; `place` is where it stands in it."""
+    """One priced thing of a plan; `place` is where it stands in it. It equals itself alone, which is quick to tell."""
 
     name: str
     place: int

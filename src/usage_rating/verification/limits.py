@@ -56,14 +56,15 @@ def capped(charge: Charge, quantity: Fraction) -> Fraction:
 def running_total(used: Used, version: Version, agreed: Agreed, cycle: Cycle) -> Total:
     """Charges the rows in order, then what is only known at the cycle's end, then the shortfalls."""
     total = Total(limit=limit_at(agreed, version, cycle.ends_at - 1))
-    so_far: dict[Owned, Fraction] = defaultdict(Fraction)
+    so_far: dict[Owned, tuple[Fraction, Fraction]] = {}
     seen: set[tuple[Fraction, Fraction]] = set()
     for row, own in used.rows:
         limit = limit_at(agreed, version, row["occurred_at"])
         for owned in (one for one in own if one.is_running):
-            before = so_far[owned]
-            so_far[owned] = before + adds(owned.charge.aggregation, row)
-            total.add(owned, capped(owned.charge, so_far[owned]) - capped(owned.charge, before), limit)
+            quantity, price = so_far.get(owned, (Fraction(0), Fraction(0)))
+            quantity += adds(owned.charge.aggregation, row)
+            so_far[owned] = quantity, capped(owned.charge, quantity)
+            total.add(owned, so_far[owned][1] - price, limit)
             if limit is None or not row["quantity"]:
                 continue
             for share in version.alert_at:

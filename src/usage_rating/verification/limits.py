@@ -60,12 +60,12 @@ def running_total(used: Used, version: Version, agreed: Agreed, cycle: Cycle) ->
     seen: set[tuple[Fraction, Fraction]] = set()
     for row, own in used.rows:
         limit = limit_at(agreed, version, row["occurred_at"])
-        for owned in (one for one in own if one.is_running):
+        for owned in (one for one in own if one.is_running and (row["quantity"] or one.charge.aggregation == "sum")):
             quantity, price = so_far.get(owned, (Fraction(0), Fraction(0)))
             quantity += adds(owned.charge.aggregation, row)
             so_far[owned] = quantity, capped(owned.charge, quantity)
             total.add(owned, so_far[owned][1] - price, limit)
-            if limit is None or not row["quantity"]:
+            if limit is None:
                 continue
             for share in version.alert_at:
                 if total.billed >= share * limit and (limit, share) not in seen:

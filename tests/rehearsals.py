@@ -54,7 +54,7 @@ from usage_rating.report import NightReport
 from usage_rating.stages import Stage, all_stages
 
 INPUTS = sorted({name for stage in all_stages() for name in stage.reads} - {stage.name for stage in all_stages()})
-ADDED_TO = ("invoices", "invoice_lines", "usage_history", "alerts", "credit_ledger")
+ADDED_TO = ("invoices", "invoice_lines", "usage_history", "alerts", "credit_ledger", "balances")
 EDGE_PAGES = Path(__file__).parent / "edge_pages"
 STOPS, CYCLES = "cycles_without_price", "cycles_rated"
 # A published table as it stands after the night, with what pages show beside its own columns.

@@ -62,10 +62,59 @@ SUMS = {
     ),
     "delete from invoice_lines where charge = 'fee'": ((S1,), (S2,)),
 }
+# (feed) of which rows came to nothing, to two things, or to less than none; the page has rows of three feeds.
+FEED_BALANCES = {
+    "update feed_balances set rated = rated - 1 where feed = 'accounts'": (("accounts",),),
+    "update feed_balances set rows_in = rows_in + 1 where feed = 'cart_events'": (("cart_events",),),
+    "update feed_balances set held = held + 1, voided = voided + 1 where feed <> 'accounts'": (
+        ("cart_events",),
+        ("subscriptions",),
+    ),
+    "update feed_balances set rated = rated + 1, superseded = -1 where feed = 'accounts'": (("accounts",),),
+    "update feed_balances set rated = rated + 1, duplicate = -1 where feed = 'accounts'": (("accounts",),),
+    "update feed_balances set rated = -1, not_due = rows_in + 1 where feed = 'accounts'": (("accounts",),),
+    "update feed_balances set rated = rated - 1, unpriced = 1 where feed = 'accounts'": (),
+    "update feed_balances set rated = rated - 1, rejected = 1 where feed = 'accounts'": (),
+}
+# (invoice, kind, charge, plan, fee_from) of lines that their figures do not come to.
+FEE, CARTS_OF_S1 = ("recurring", "fee", "plus", JANUARY), ("peak", "standard_carts", "plus", "")
+LINE_BALANCES = {
+    "update line_balances set billed = billed + 0.01 where kind = 'recurring'": ((S1, *FEE), (S2, *FEE)),
+    "update line_balances set before_numerator = before_numerator + 0.001 where kind = 'peak' and billed = 30": (
+        (S1, *CARTS_OF_S1),
+    ),
+    "update line_balances set billed_before = 5 where kind = 'peak' and billed = 30": ((S1, *CARTS_OF_S1),),
+    "update line_balances set shortfall = 5 where kind = 'peak' and billed = 30": ((S1, *CARTS_OF_S1),),
+    "update line_balances set capped = 5 where kind = 'peak' and billed = 30": ((S1, *CARTS_OF_S1),),
+    "update line_balances set clipped = 5 where kind = 'peak' and billed = 30": ((S1, *CARTS_OF_S1),),
+    "update line_balances set capped = 5, shortfall = 5 where kind = 'peak' and billed = 30": (),
+    "update line_balances set clipped = 5, shortfall = 5, denominator = 31, before_numerator = 930 "
+    "where kind = 'peak' and billed = 30": (),
+    "update line_balances set billed_before = 5, billed = 25 where kind = 'peak' and billed = 30": (),
+    "update line_balances set before_numerator = 29.99, rounding_numerator = 0.01 where billed = 30": (
+        (S1, *CARTS_OF_S1),
+    ),
+    "update line_balances set before_numerator = 30.01, rounding_numerator = -0.01 where billed = 30": (
+        (S1, *CARTS_OF_S1),
+    ),
+    "update line_balances set before_numerator = 29.991, rounding_numerator = 0.009 where billed = 30": (),
+    "update line_balances set before_numerator = 29.99, rounding_numerator = 0.01, figures = 2 where billed = 30": (),
+    "update line_balances set before_numerator = 929.7, rounding_numerator = 0.3, denominator = 31 "
+    "where billed = 30": (),
+    "update line_balances set before_numerator = 29.9, rounding_numerator = 0.1, minor_digits = 0 "
+    "where billed = 30": (),
+    "update line_balances set before_numerator = 29.999, rounding_numerator = 0.001, minor_digits = 3 "
+    "where billed = 30": ((S1, *CARTS_OF_S1),),
+    "update line_balances set before_numerator = 29.9999, rounding_numerator = 0.0001, minor_digits = 4 "
+    "where billed = 30": ((S1, *CARTS_OF_S1),),
+    "update line_balances set figures = 0 where kind = 'recurring'": (),
+}
 
 DAMAGES = (
     *(Damage(CARTS, 1, statement, "check_cycles_tile", found) for statement, found in TILING.items()),
     *(Damage(CARTS, 1, statement, "check_one_invoice_a_cycle", found) for statement, found in ONE_INVOICE.items()),
     Damage(INVOICES, 2, f"{TWICE} where subscription_id = 'S1'", "check_one_invoice_a_cycle", (("S1", JANUARY, 2),)),
     *(Damage(INVOICES, 1, statement, "check_lines_add_up", found) for statement, found in SUMS.items()),
+    *(Damage(INVOICES, 1, statement, "check_feeds_balance", found) for statement, found in FEED_BALANCES.items()),
+    *(Damage(INVOICES, 1, statement, "check_lines_balance", found) for statement, found in LINE_BALANCES.items()),
 )

@@ -31,6 +31,7 @@ PUBLISHED = (
     "usage_history",
     "alerts",
     "credit_ledger",
+    "balances",
     "runs",
 )
 # What a page may show beyond the published columns: a line's invoice, and what a ledger entry stands for

@@ -40,7 +40,7 @@ def told(verdict: Verdict) -> Iterator[str]:
         "invoices": f"{verdict.invoices:,} with {verdict.lines:,} lines, worked out as {totals or 'nothing'}",
         **{table: f"{count:,} rows" for table, count in verdict.others.items()},
     }
-    yield from (f"  {name:<16}  {said}" for name, said in looked_at.items())
+    yield from (f"  {name:<17}  {said}" for name, said in looked_at.items())
     if verdict.agrees:
         yield "Everything agrees."
         return

@@ -51,7 +51,7 @@ def aggregated(aggregation: str, rows: list[Row]) -> Fraction:
         case "latest":
             return rows[-1]["quantity"] if rows else Fraction(0)
         case _:
-            return Fraction(len({row["value"] for row in rows if row["quantity"] > 0}))
+            return Fraction(len({row["value"] for row in rows if row["quantity"] > 0} - {None}))
 
 
 def used_in(life: Life, cycle: Cycle, version: Version, rows: list[Row]) -> Used:

@@ -3,7 +3,7 @@
 Accounts of three rate cards in zones with and without clock changes, whose rows come on time, late, twice, revised and
 voided. Nights are missed and repeated, runs killed, started twice at once or given a disk that fails, files broken,
 damaged and sent again under other names. After each night the published tables must be what the oracle works out, and
-no issued row may ever change.
+no issued row may ever change; after the last one `verify` must agree.
 """
 
 import subprocess
@@ -40,6 +40,7 @@ from tests.worlds import encoded, write_world
 from usage_rating.doctor import examine, mend
 from usage_rating.errors import BadInput
 from usage_rating.night import run_night
+from usage_rating.verification.verdict import Scope, verify
 
 FIRST_DAY = date(2024, 1, 1)
 ZONES = ("UTC", "America/New_York", "Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe")
@@ -246,13 +247,17 @@ class Exports:
                     )
 
 
-def year_of(random: Random, accounts: int, days: int) -> tuple[World, list[date]]:
-    """The files of the year, each with the night it comes in, and the dates of the runs: one in eight is missed."""
+def year_of(random: Random, accounts: int, days: int, every: int) -> tuple[World, list[date]]:
+    """The files of the year, each with the night it comes in, and the dates of the runs.
+
+    A run comes every so many days, and one in eight is missed.
+    """
     exports = Exports(random, days)
     for number in range(accounts):
         exports.account(number)
     exports.snapshots()
-    nights = [FIRST_DAY + timedelta(days=day) for day in range(1, days) if day in (1, days - 1) or random.randrange(8)]
+    tried = (day for day in range(1, days) if day in (1, days - 1) or (day % every == 0 and random.randrange(8)))
+    nights = [FIRST_DAY + timedelta(days=day) for day in tried]
     files: dict[str, list[Row]] = {}
     comes: dict[str, int] = {}
     for (on, feed), sent in sorted(exports.sent.items(), key=lambda one: one[0]):
@@ -296,6 +301,7 @@ class Year:
                 return
             self.announce(f"{as_of}: night {number + 1} of {len(self.nights)}, {self.invoices.total()} invoices")
         yield from map(str, examine(self.folder / "output", self.folder / "input"))
+        yield from map(str, verify(self.folder / "input", self.folder / "output", Scope()).findings)
 
     def difference(self, ran: Ran, bill: oracle_bill.Bill) -> str:
         """What the night published otherwise than the oracle, or changed of what was issued."""
@@ -438,11 +444,17 @@ MISHAPS: tuple[Callable[[Year, World, date], str], ...] = (
 
 
 def simulate(
-    seed: int, accounts: int, days: int, folder: Path, announce: Callable[[str], None] = lambda said: None
+    seed: int,
+    accounts: int,
+    days: int,
+    folder: Path,
+    announce: Callable[[str], None] = lambda said: None,
+    *,
+    every: int = 1,
 ) -> tuple[Year, list[str]]:
-    """Runs a year, or a part of one; gives it with what is wrong."""
+    """Runs a year, or a part of one, every night or every so many days; gives it with what is wrong."""
     random = Random(seed)  # noqa: S311
-    world, nights = year_of(random, accounts, days)
+    world, nights = year_of(random, accounts, days, every)
     year = Year(world, nights, folder, random, announce=announce)
     return year, list(year.run())
 

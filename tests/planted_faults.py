@@ -4,6 +4,7 @@
     --max N         at most N faults, drawn with a fixed seed
     --jobs N        in so many processes (as many as the machine has cores)
     --list          only name the faults
+    --by verify     have real nights billed with each fault that is not listed, and `verify` look at them
 
 A fault is found ("killed") by the first night of `NIGHTS` in which something differs from what the oracle or a page
 says. Those that no input can show are listed in planted_faults_survivors.toml, each with the reason; the command
@@ -17,6 +18,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -34,6 +36,8 @@ from tests.rehearsals import (
     of_usage_world,
     of_world,
 )
+from tests.verified_faults import KINDS, MISSED, Outcome, VerifiedFaults
+from tests.verified_faults import NIGHTS as NIGHTS_VERIFIED
 from usage_rating.stages import all_stages
 
 SURVIVORS = Path(__file__).with_name("planted_faults_survivors.toml")
@@ -113,10 +117,42 @@ def tried_by_name(names: Sequence[str]) -> Findings:
         return tried([fault for fault in all_faults() if fault.name in wanted], rehearsals)
 
 
+def verified(faults: Sequence[Fault], jobs: int) -> int:
+    """Has `verify` look for the faults that some input can show; 0 where it misses none."""
+    listed = survivors()
+    sought = [fault for fault in faults if fault.name not in listed and not fault.stage.is_check]
+    names, outcomes = [fault.name for fault in sought], dict[str, Outcome]()
+    with ProcessPoolExecutor(jobs) as pool:
+        for found in pool.map(verified_by_name, [names[job::jobs] for job in range(jobs)]):
+            outcomes |= found
+    counts = Counter((stage_of(fault), outcomes[fault.name].kind) for fault in sought if fault.name in outcomes)
+    counts += Counter({("all", kind): count for kind, count in Counter(kind for _, kind in counts.elements()).items()})
+    print("\n" + f"{'stage':32}" + "".join(f"{kind:>13}" for kind in KINDS))
+    for stage in dict.fromkeys(stage for stage, _ in counts):
+        print(f"{stage:32}" + "".join(f"{counts[stage, kind]:>13}" for kind in KINDS))
+    return 1 if counts["all", MISSED] else 0
+
+
+def verified_by_name(names: Sequence[str]) -> dict[str, Outcome]:
+    """One process's share, each told as it comes; what is no SQL is left out."""
+    wanted, outcomes = set(names), dict[str, Outcome]()
+    with VerifiedFaults(NIGHTS_VERIFIED) as nights:
+        for fault in (fault for fault in all_faults() if fault.name in wanted):
+            with suppress(Stillborn):
+                outcome = outcomes[fault.name] = nights.outcome_of(fault.planted)
+                print(f"{outcome.kind}: {fault.line}: {fault.name} ({outcome.night})", file=sys.stderr, flush=True)
+    return outcomes
+
+
+def stage_of(fault: Fault) -> str:
+    """The file of a fault's stage, without its ending."""
+    return f"{fault.stage.number:03}_{fault.stage.name}"
+
+
 def complaints(faults: Sequence[Fault], findings: Findings) -> list[str]:
     """What is not as the list of survivors says; nothing where all is well."""
     listed = survivors()
-    stages = {f"{fault.stage.number:03}_{fault.stage.name}" for fault in faults}
+    stages = {stage_of(fault) for fault in faults}
     names = {fault.name for stage in stages for fault in all_faults_of(stage)}
     gone = [name for name in listed if name.partition(":")[0] in stages and name not in names]
     new = findings.survived - set(listed)
@@ -149,6 +185,7 @@ def main() -> int:
     parser.add_argument("--max", type=int)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--by", choices=["oracle", "verify"], default="oracle")
     chosen = parser.parse_args()
     faults = [fault for fault in all_faults() if not chosen.stage or fault.stage.name in chosen.stage]
     if chosen.max and chosen.max < len(faults):
@@ -156,8 +193,10 @@ def main() -> int:
     if chosen.list:
         print(*(f"{fault.line}: {fault.name}" for fault in faults), sep="\n")
         return 0
+    if chosen.by == "verify":
+        return verified(faults, chosen.jobs)
     findings = tried_in_processes([fault.name for fault in faults], chosen.jobs)
-    print_table("stage", [(f"{fault.stage.number:03}_{fault.stage.name}", fault) for fault in faults], findings)
+    print_table("stage", [(stage_of(fault), fault) for fault in faults], findings)
     print_table("operator", sorted(((fault.operator, fault) for fault in faults), key=lambda row: row[0]), findings)
     wrong = complaints(faults, findings)
     print("\n" + "\n".join(wrong or ["Every fault that survived is listed with the reason why no input can show it."]))

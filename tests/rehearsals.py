@@ -162,7 +162,7 @@ def world_scripts(name: str, world: World, nights: Sequence[date]) -> Iterator[S
         for (there, bill), night in zip(bills_of(world, nights), nights, strict=False):
             write_world(there, Path(folder) / "input")
             is_last = night == nights[-1] or bill is None
-            inputs, issued = night_in(
+            inputs, issued, _ = night_in(
                 Path(folder), night, publishes=not is_last, min_snapshot_share=world.min_snapshot_share
             )
             yield Script(f"{name}, {night}", inputs, issued, partial(told_by_oracle, bill, night, deepcopy(ledger)))
@@ -177,7 +177,7 @@ def preview_scripts(name: str, world: World, as_of: date) -> Iterator[Script]:
         issued_before = books.close(oracle_bill.rate(world, before, books))
         ledger_difference(run(world, Path(folder), before), ledger, issued_before)
         bill = books.close(oracle_bill.rate(world, as_of, books, is_preview=True))
-        inputs, issued = night_in(Path(folder), as_of, is_preview=True, min_snapshot_share=world.min_snapshot_share)
+        inputs, issued, _ = night_in(Path(folder), as_of, is_preview=True, min_snapshot_share=world.min_snapshot_share)
         yield Script(name, inputs, issued, partial(told_by_oracle, bill, as_of, ledger))
 
 
@@ -204,8 +204,8 @@ def report_of(as_of: date) -> NightReport:
 
 def night_in(
     folder: Path, as_of: date, *, publishes: bool = False, is_preview: bool = False, **policies: Any
-) -> tuple[dict[str, pa.Table], dict[str, pa.Table]]:
-    """What the stages of a night read, and what was published before it."""
+) -> tuple[dict[str, pa.Table], dict[str, pa.Table], bool]:
+    """What the stages of a night read, what was published before it, and whether it has to stop."""
     output = folder / "output"
     issued = {name: pq.read_table(output / name) for name in ADDED_TO if (output / name).exists()}
     with Night(settings_for(folder, as_of, **policies), is_preview=is_preview) as night:
@@ -213,9 +213,10 @@ def night_in(
         with suppress(BadInput):  # a cycle without a price: what was read up to there is all there is
             night.rate()
         inputs = {name: night.relation(name) for name in INPUTS}
-        if publishes:
+        has_to_stop = stops(night.relation)
+        if publishes and not has_to_stop:
             night.publish()
-    return inputs, issued
+    return inputs, issued, has_to_stop
 
 
 def told_by_oracle(bill: oracle_bill.Bill | None, as_of: date, ledger: Ledger, relation: str, read: Read) -> str:
@@ -310,7 +311,8 @@ def page_scripts(path: Path) -> Iterator[Script]:
     with TemporaryDirectory() as folder:
         for number, night in enumerate(page.nights, start=1):
             write_files(night, Path(folder) / "input")
-            inputs, issued = night_in(Path(folder), night.as_of, publishes=number < len(page.nights), **night.policies)
+            is_last = number == len(page.nights)
+            inputs, issued, _ = night_in(Path(folder), night.as_of, publishes=not is_last, **night.policies)
             yield Script(f"{page.name}, night {number}", inputs, issued, told_by(night))
 
 
@@ -396,6 +398,15 @@ class Rehearsal:
                 break
         return ""
 
+    def changed(self) -> set[str]:
+        """The relations that the last trial, of this night, made otherwise."""
+        return {
+            name
+            for (name,) in self.engine.execute(
+                "select table_name from duckdb_tables() where schema_name = 'planted'"
+            ).fetchall()
+        }
+
     def run(self, stage: Stage, schema: str) -> None:
         """Makes a stage's relation in a schema."""
         self.engine.execute(f"create or replace table {schema}.{stage.name} as {stage.sql}")
@@ -448,17 +459,24 @@ class Rehearsals:
             self._ready.append(rehearsal)
             yield rehearsal
 
+    def trials(self, planted: Stage) -> Iterator[tuple[Rehearsal, str]]:
+        """Each night with the first difference that a planted fault makes in it, or nothing.
+
+        :raises Stillborn: the engine cannot make sense of the stage
+        """
+        for rehearsal in self:
+            told = rehearsal.trial(planted)
+            if told:
+                self._ready.remove(rehearsal)
+                self._ready.insert(0, rehearsal)  # what killed one fault will often kill its neighbour
+            yield rehearsal, told
+
     def killer_of(self, planted: Stage) -> str | None:
         """The first difference a planted fault makes in any night; None: it survives them all.
 
         :raises Stillborn: the engine cannot make sense of the stage
         """
-        for rehearsal in self:
-            if told := rehearsal.trial(planted):
-                self._ready.remove(rehearsal)
-                self._ready.insert(0, rehearsal)  # what killed one fault will often kill its neighbour
-                return f"{rehearsal.script.name}: {told}"
-        return None
+        return next((f"{rehearsal.script.name}: {told}" for rehearsal, told in self.trials(planted) if told), None)
 
 
 def rehearsed(engine: duckdb.DuckDBPyConnection, schema: str, script: Script) -> Rehearsal:

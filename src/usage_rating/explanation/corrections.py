@@ -108,7 +108,7 @@ def _corrected(before: Context, now: Context, issued: dict[Key, Said], line: Rec
         f"{money(amount, card)} - {in_brackets(money(was.amount, card))} = {money(amount - was.amount, card)}"
     )
     assert amount - was.amount == line["amount"], "the steps of a correction come to its line"
-    rows = _rows_between(before, now, line, lines_before, lines_now)
+    rows = rows_between(before, now, line)
     details: dict[str, Any] = {
         "quantity_before": plain(was.quantity),
         "quantity_after": plain(quantity),
@@ -119,14 +119,11 @@ def _corrected(before: Context, now: Context, issued: dict[Key, Said], line: Rec
     return Line(steps=steps, rows=rows, details=details, **named)
 
 
-def _rows_between(
-    before: Context, now: Context, line: Record, lines_before: list[Line], lines_now: list[Line]
-) -> list[SourceRow]:
+def rows_between(before: Context, now: Context, line: Record) -> list[SourceRow]:
     """The rows that made the difference: those that came since or are judged otherwise, of the feeds it hangs on.
 
     With them the other revisions of their events and purchases, which may lie in another cycle.
     """
-    rested_on = {row.place for each in (*lines_before, *lines_now) for row in each.rows}
     cycle = now.state.one("billing_cycles", cycle_start=now.invoice["cycle_start"])
     found = []
     for feed in FEEDS_OF[line["kind"]]:
@@ -135,7 +132,7 @@ def _rows_between(
             row
             for row, _ in changed
             if (row[at] < cycle["ends_at"] or (feed == "subscriptions" and row[at] == cycle["ends_at"]))
-            and (_place(row) in rested_on or _is_of(now, line, feed, row, cycle))
+            and _is_of(now, line, feed, row, cycle)
         ]
         keys = {row[REVISED_BY[feed]] for row in own} if feed in REVISED_BY else set()
         for row, note in changed:

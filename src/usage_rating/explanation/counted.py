@@ -6,6 +6,7 @@ from typing import Any
 
 from usage_rating.explanation.context import Context, Worked
 from usage_rating.explanation.figures import in_brackets, money, plain, rounded, rounding
+from usage_rating.explanation.model import SourceRow
 from usage_rating.explanation.prices import price_steps
 from usage_rating.explanation.published import Record
 from usage_rating.explanation.quantities import quantity_steps
@@ -24,6 +25,11 @@ def usage(context: Context, line: Record) -> Worked:
     return Worked(steps, rounded(amount, card), usage_rows(counted), json.loads(line["evidence"]))
 
 
+def charge_rows(context: Context, line: Record) -> list[SourceRow]:
+    """The rows of a line of usage or of its cap."""
+    return usage_rows(rows_counted(context, line))
+
+
 def rows_counted(context: Context, line: Record) -> list[Record]:
     """The usage rows that a charge of one plan counts in the cycle; those of 0 are skipped by count and unique."""
     charge = context.charge(line)
@@ -35,10 +41,9 @@ def minimum(context: Context, line: Record) -> Worked:
     """The least quantity of a cycle, by days where it is shared out, and what was missing to it."""
     card, charge, evidence = context.card(line), context.charge(line), json.loads(line["evidence"])
     assert charge.minimum
-    meter = charge.minimum.meter or charge.meter
     steps, least = _least(charge, evidence)
-    counted = usage_of(context.state, line["service_start"], meter)
-    said, used = quantity_steps(charge.aggregation, meter, counted)
+    counted = _rows_of_minimum(context, line)
+    said, used = quantity_steps(charge.aggregation, charge.minimum.meter or charge.meter, counted)
     steps += [f"used, under whatever plan: {said[0]}"]
     shortfall = least - used
     steps.append(f"the shortfall: {plain(least)} - {plain(used)} = {plain(shortfall)}")
@@ -63,6 +68,16 @@ def minimum(context: Context, line: Record) -> Worked:
         f"{money(whole - of_usage, card)}"
     )
     return Worked(steps, whole - of_usage, usage_rows(counted), evidence)
+
+
+def minimum_rows(context: Context, line: Record) -> list[SourceRow]:
+    """The rows that are held against a minimum."""
+    return usage_rows(_rows_of_minimum(context, line))
+
+
+def _rows_of_minimum(context: Context, line: Record) -> list[Record]:
+    charge = context.charge(line)
+    return usage_of(context.state, line["service_start"], charge.minimum.meter or charge.meter)
 
 
 def _least(charge: UsageCharge, evidence: dict[str, Any]) -> tuple[list[str], Fraction]:
@@ -107,4 +122,4 @@ def cap(context: Context, line: Record) -> Worked:
         steps.append(f"its usage line comes to {money(own, card)}")
     amount = most - total
     steps.append(f"{money(most, card)} - {money(total, card)} = {money(amount, card)}")
-    return Worked(steps, amount, usage_rows(rows_counted(context, line)), evidence)
+    return Worked(steps, amount, charge_rows(context, line), evidence)

@@ -89,7 +89,7 @@ def _other(invoice: Record, published: str, worked_out: str) -> BadInput:
 
 
 def _correction(archive: Archive, invoice: Record, base: Record, now: Context) -> list[Line]:
-    issued, last_run = _said_so_far(archive, invoice, base)
+    issued = _said_so_far(archive, invoice)
     published = _published_lines(archive, invoice)
     comes_to = said_by(now.lines)
     differing = {
@@ -101,26 +101,34 @@ def _correction(archive: Archive, invoice: Record, base: Record, now: Context) -
     if differing != said_by(published):
         amounts = ", ".join(f"{key[0]} {key[1]} {plain(said.amount, 2)}" for key, said in sorted(differing.items()))
         raise _other(invoice, _amounts(published), amounts or "no line")
-    return corrected_lines(_before(archive, invoice, base, issued, last_run), now, issued, published)
+    return corrected_lines(_before(archive, invoice, base, issued), now, issued, published)
 
 
-def _said_so_far(archive: Archive, invoice: Record, base: Record) -> tuple[dict[Key, Said], Manifest]:
-    """What the invoice and its corrections before this one said, and the last run that said something."""
-    run = archive.published.run_of(invoice)
-    earlier = [
+def _said_so_far(archive: Archive, invoice: Record) -> dict[Key, Said]:
+    """What an invoice and its corrections before this one said."""
+    return said_by(line for each, _ in _earlier(archive, invoice) for line in _published_lines(archive, each))
+
+
+def last_run_before(archive: Archive, correction: Record) -> Manifest:
+    """The last run before a correction that issued its invoice, or another correction of it."""
+    return max((run for _, run in _earlier(archive, correction)), key=lambda run: run.run_number)
+
+
+def _earlier(archive: Archive, correction: Record) -> list[tuple[Record, Manifest]]:
+    """What was issued of an invoice before a correction, and by which run."""
+    base_id, until = correction["corrects_invoice_id"], archive.published.run_of(correction).run_number
+    issued = [
         (each, archive.published.run_of(each))
-        for each in archive.published.invoices_of(base["subscription_id"])
-        if base["invoice_id"] in (each["invoice_id"], each["corrects_invoice_id"])
+        for each in archive.published.invoices_of(correction["subscription_id"])
+        if base_id in (each["invoice_id"], each["corrects_invoice_id"])
     ]
-    earlier = [(each, by) for each, by in earlier if by.run_number < run.run_number]
-    lines = [line for each, _ in earlier for line in _published_lines(archive, each)]
-    return said_by(lines), max((by for _, by in earlier), key=lambda by: by.run_number)
+    return [(each, run) for each, run in issued if run.run_number < until]
 
 
-def _before(archive: Archive, invoice: Record, base: Record, issued: dict[Key, Said], last_run: Manifest) -> Context:
+def _before(archive: Archive, invoice: Record, base: Record, issued: dict[Key, Said]) -> Context:
     """The invoice as it came to before: in the run before, or where that knew more already, when it was last issued."""
     run = archive.published.run_of(invoice)
-    for number in dict.fromkeys((run.run_number - 1, last_run.run_number)):
+    for number in dict.fromkeys((run.run_number - 1, last_run_before(archive, invoice).run_number)):
         state = archive.state(base["subscription_id"], archive.chain.manifests[number - 1], [base["invoice_id"]])
         context = Context(archive.published, state, base)
         if {key: said for key, said in said_by(context.lines).items() if said != NOTHING} == {

@@ -5,22 +5,23 @@ from fractions import Fraction
 from typing import Any
 
 from usage_rating.explanation.context import Context, Worked
-from usage_rating.explanation.counted import rows_counted
+from usage_rating.explanation.counted import charge_rows, minimum_rows
 from usage_rating.explanation.figures import added, in_brackets, instant, money, plain, rounded, rounding
 from usage_rating.explanation.model import SourceRow
 from usage_rating.explanation.published import Record
-from usage_rating.explanation.rows import source_row, usage_of, usage_rows
-from usage_rating.rate_cards import RateCard, UsageCharge
+from usage_rating.explanation.rows import source_row
+from usage_rating.rate_cards import RateCard
 
 SHOWN_MAX = 20
 LIMITED = ("usage", "minimum", "cap")
+ROWS_LIMITED = {"usage": charge_rows, "minimum": minimum_rows}
 
 
 def spending_limit(context: Context, line: Record) -> Worked:
     """What usage came to under its limit, row by row, and what the limit took."""
-    card, state = context.card(line), context.state
-    timeline, limit_rows = _timeline(context, line, card)
-    steps = state.of("usage_clipped", cycle_start=line["service_start"])
+    card = context.card(line)
+    timeline, _ = _timeline(context, line, card)
+    steps = context.state.of("usage_clipped", cycle_start=line["service_start"])
     said = [each["says"] for each in timeline]
     said += _row_by_row(context, steps, card)
     said += _before_each_raise(steps, card)
@@ -60,7 +61,16 @@ def spending_limit(context: Context, line: Record) -> Worked:
             for each in steps
         ],
     }
-    return Worked(said, amount, [*limit_rows, *_rows_limited(context)], details)
+    return Worked(said, amount, spending_limit_rows(context, line), details)
+
+
+def spending_limit_rows(context: Context, line: Record) -> list[SourceRow]:
+    """The limits of the cycle, and the usage rows of all the charges that they are over, each once."""
+    found: dict[tuple[str, int, int], SourceRow] = {}
+    for each in context.lines:
+        if each["kind"] in ROWS_LIMITED:
+            found |= {row.place: row for row in ROWS_LIMITED[each["kind"]](context, each)}
+    return [*_timeline(context, line, context.card(line))[1], *found.values()]
 
 
 def _timeline(context: Context, line: Record, card: RateCard) -> tuple[list[dict[str, Any]], list[SourceRow]]:
@@ -166,19 +176,3 @@ def _alerts(context: Context, line: Record, card: RateCard) -> list[str]:
         for each in found
     ]
     return said or ["no alert was told while the cycle was open"]
-
-
-def _rows_limited(context: Context) -> list[SourceRow]:
-    """The usage rows of all the charges that the limit is over, minimums included, each once."""
-    found: dict[tuple[str, int, int], SourceRow] = {}
-    for line in context.lines:
-        if line["kind"] == "usage":
-            rows = rows_counted(context, line)
-        elif line["kind"] == "minimum":
-            charge: UsageCharge = context.charge(line)
-            assert charge.minimum
-            rows = usage_of(context.state, line["service_start"], charge.minimum.meter or charge.meter)
-        else:
-            continue
-        found |= {row.place: row for row in usage_rows(rows)}
-    return list(found.values())

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from usage_rating.explanation import carts, counted, fees, limits
 from usage_rating.explanation.context import Context, Worked
-from usage_rating.explanation.model import Line
+from usage_rating.explanation.model import Line, SourceRow
 from usage_rating.explanation.published import Record
 
 BY_KIND: dict[str, Callable[[Context, Record], Worked]] = {
@@ -16,6 +16,16 @@ BY_KIND: dict[str, Callable[[Context, Record], Worked]] = {
     "upgrade": fees.upgrade,
     "one_off": fees.one_off,
     "spending_limit": limits.spending_limit,
+}
+ROWS_BY_KIND: dict[str, Callable[[Context, Record], list[SourceRow]]] = {
+    "recurring": fees.recurring_rows,
+    "peak": carts.peak_rows,
+    "usage": counted.charge_rows,
+    "minimum": counted.minimum_rows,
+    "cap": counted.charge_rows,
+    "upgrade": fees.upgrade_rows,
+    "one_off": fees.one_off_rows,
+    "spending_limit": limits.spending_limit_rows,
 }
 SAID = ("kind", "charge", "plan", "rate_card_version", "description", "quantity", "unit_price", "amount")
 SAID_IN_ALL = (*SAID, "service_start", "service_end")

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -11,12 +12,26 @@ from usage_rating.errors import BadInput
 from usage_rating.manifests import Chain, Manifest
 
 Record = dict[str, Any]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+INSTANT = "TIMESTAMP WITH TIME ZONE"
 
 
 def records(rows: duckdb.DuckDBPyRelation) -> list[Record]:
-    """Rows by column; instants know UTC, decimals stay exact."""
-    table: list[Record] = rows.to_arrow_table().to_pylist()
-    return table
+    """Rows by column; instants know UTC, decimals stay exact.
+
+    Not by way of Arrow: to load it, and what it loads in turn, takes longer than to answer.
+    """
+    instants = [name for name, kind in zip(rows.columns, rows.types, strict=True) if kind == INSTANT]
+    columns = (
+        duckdb.FunctionExpression("epoch_us", duckdb.ColumnExpression(name)).alias(name)
+        if name in instants
+        else duckdb.ColumnExpression(name)
+        for name in rows.columns
+    )
+    found = [dict(zip(rows.columns, row, strict=True)) for row in rows.select(*columns).fetchall()]
+    for row in found:
+        row |= {name: EPOCH + timedelta(microseconds=row[name]) for name in instants if row[name] is not None}
+    return found
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 As a correction does (`reproduction`), but each usage row is judged by itself, and what the stages made can be read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from functools import cached_property
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from functools import cached_property, reduce
+from operator import and_
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from usage_rating.manifests import Manifest, run_id
 from usage_rating.rate_card_files import CardFile, read_rate_cards
 from usage_rating.rate_cards import RateCard
 from usage_rating.reference import load_calendar_up_to, load_policies, load_rate_cards
-from usage_rating.reproduction import stages_to_lines
+from usage_rating.reproduction import GIVEN
 from usage_rating.settings import Settings
-from usage_rating.stages import run_stages
+from usage_rating.stages import Stage, all_stages, run_stages
 from usage_rating.store import Store
 from usage_rating.usage_at_hand import KEY_HASH, LOOKED_AT, ROW, UsageFiles
 
@@ -47,7 +48,8 @@ RELATIONS = {
     "where known.subscription_id = $subscription_id",
     "usage_judged": "from usage_judged where cycle_start in (select cycle_start from invoices_touched) "
     "or (subscription_id, event_id) in (select subscription_id, event_id from usage_judged "
-    "where cycle_start in (select cycle_start from invoices_touched) or event_id = $event_id)",
+    "where cycle_start in (select cycle_start from invoices_touched)) "
+    "or not exists (from invoices_touched)",  # then it is one event's
     "subscription_starts": "from subscription_starts",
     "subscription_anchors": "from subscription_anchors",
     "billing_cycles": "from billing_cycles",
@@ -61,12 +63,27 @@ RELATIONS = {
     "lines": f"from rated_lines {LINES_IN_ORDER}",
     "lines_now": "from lines_now order by all",
 }
-# What became of a row is known from these, and the stages up to the last of them.
-LAST_THAT_JUDGES = "spending_limits_judged"
-OF_ROWS = (
-    *("accounts_judged", "subscriptions_judged", "cart_events", "cart_snapshots", "usage_judged"),
-    *("one_off_charges_judged", "spending_limits_judged", "billing_cycles"),
-)
+CARTS = ("cart_events", "cart_snapshots")
+# Rows of these feeds that may tell otherwise of what happened up to an instant.
+OF_BEFORE = {
+    "accounts": "account_id in (select account_id from known_subscriptions where subscription_id = $id)",
+    "subscriptions": "subscription_id = $id and effective_at <= $until",
+    "cart_events": "subscription_id = $id and occurred_at < $until",
+    "cart_snapshots": "snapshot_at < $until",
+    "spending_limits": "subscription_id = $id and agreed_at < $until",
+    "one_off_charges": "charge_id in (select charge_id from known_one_off_charges where subscription_id = $id)",
+    "approvals": "true",
+}
+STAGE_OF = {"cart_events": "cart_events_judged", "cart_snapshots": "cart_snapshots_judged", "lines": "rated_lines"}
+# What became of a row, and which lines rest on it, is known from these: no other row of usage is needed.
+OF_ROWS = {
+    "usage": ("usage_judged", "billing_cycles"),
+    "one_off_charges": ("one_off_charges_judged", "billing_cycles"),
+    "spending_limits": ("spending_limits_judged", "billing_cycles"),
+    "subscriptions": ("subscriptions_judged", "billing_cycles", "plan_spans", "active_segments"),
+    "cart_events": ("cart_events", "cart_snapshots", "billing_cycles", "cart_changes"),
+    "cart_snapshots": ("cart_events", "cart_snapshots", "billing_cycles", "cart_changes"),
+}
 
 
 @dataclass(frozen=True)
@@ -80,6 +97,10 @@ class State:
     def of(self, name: str, **equal: Any) -> list[Record]:
         """The rows of a relation in which these columns have these values."""
         return [row for row in self.relations[name] if all(row[key] == value for key, value in equal.items())]
+
+    def with_lines(self, lines: list[Record]) -> "State":
+        """The same with lines as they were published in place of those worked out."""
+        return replace(self, relations=self.relations | {"lines": lines})
 
     def one(self, name: str, **equal: Any) -> Record:
         """The only such row."""
@@ -137,30 +158,45 @@ class Archive:
         """
         asked = (subscription_id, run.run_number, tuple(invoice_ids))
         if asked not in self._states:
-            times = self._times_of(invoice_ids)
-            self._states[asked] = self._worked_out(subscription_id, run, invoice_ids, times)
+            self.engine.execute("reset threads")
+            self._open_usage_of(subscription_id, self._times_of(invoice_ids))
+            self._states[asked] = self._worked_out(subscription_id, run, invoice_ids, tuple(RELATIONS))
         return self._states[asked]
 
-    def judged(self, subscription_id: str, run: Manifest, usage: Record | None = None) -> State:
-        """What became of a subscription's rows after a run, and nothing of its invoices.
+    def judged(self, feed: str, row: Record, run: Manifest) -> State:
+        """What became after a run of a row, of its other revisions, and of all rows of its subscription that are alike.
 
-        :param usage: the usage row that is asked for; of usage nothing is looked at but its event
+        Nothing is priced, and of usage nothing is looked at but the row's event.
         """
-        if not usage:
-            return self._worked_out(subscription_id, run, [], None, is_of_rows=True)
-        at = usage["occurred_at"]
-        times = (at, at + timedelta(microseconds=1))
-        return self._worked_out(subscription_id, run, [], times, usage["event_id"], is_of_rows=True)
+        asked = (row["subscription_id"], run.run_number, (feed, row.get("event_id", "")))
+        if asked not in self._states:
+            self._open_event(feed, row)
+            self._states[asked] = self._worked_out(row["subscription_id"], run, [], OF_ROWS[feed])
+        return self._states[asked]
+
+    def judged_before(self, feed: str, row: Record, run: Manifest, until: datetime) -> State:
+        """What `judged` gives after a run, of what happened before an instant.
+
+        Where nothing has come since that could tell otherwise, the last run's is the same, and asked for anyway.
+        """
+        now = self.judged(feed, row, self.chain.last)
+        return now if self._is_as_known_now(feed, row, run, until, now) else self.judged(feed, row, run)
+
+    def _is_as_known_now(self, feed: str, row: Record, run: Manifest, until: datetime, now: State) -> bool:
+        if (run.rate_cards, run.policies) != (now.run.rate_cards, now.run.policies):
+            return False
+        feeds = ("accounts", "subscriptions", *((*CARTS, "approvals") if feed in CARTS else (feed,)))
+        values = {"id": row["subscription_id"], "until": until}
+        numbers = [each["run_number"] for each in now.relations["usage_judged"]]
+        for name in feeds:
+            if condition := OF_BEFORE.get(name):
+                query = f"select coalesce(max(run_number), 0) from known_{name} where {condition}"
+                asked = {key: value for key, value in values.items() if f"${key}" in condition}
+                numbers += [number for (number,) in self.engine.execute(query, asked).fetchall()]
+        return max(numbers, default=0) <= run.run_number
 
     def _worked_out(
-        self,
-        subscription_id: str,
-        run: Manifest,
-        invoice_ids: list[str],
-        times: tuple[datetime, datetime] | None,
-        event_id: str = "",
-        *,
-        is_of_rows: bool = False,
+        self, subscription_id: str, run: Manifest, invoice_ids: list[str], wanted: tuple[str, ...]
     ) -> State:
         engine = self.engine
         ((rate_card, account_id),) = engine.execute(
@@ -172,8 +208,6 @@ class Archive:
         cards = self.cards_of(run, rate_card)
         if not cards:
             return State(run, {}, {name: [] for name in RELATIONS})
-        engine.execute("reset threads")
-        self._open_usage_of(subscription_id, times)
         engine.execute("set threads = 1")  # one customer's rows are few: to share them out costs more than it saves
         engine.execute(f"create schema {SCHEMA}")
         engine.execute(f"set search_path = '{SCHEMA},main'")
@@ -181,24 +215,22 @@ class Archive:
             self._open_rows(subscription_id, run, invoice_ids)
             load_rate_cards(engine, cards)
             load_policies(engine, run.policies)
-            self._run_stages(run, cards, is_of_rows=is_of_rows)
+            self._run_stages(run, cards, wanted)
             found = {
-                name: records(engine.sql(query, params=_asked(query, subscription_id, event_id)))
+                name: records(engine.sql(query, params=_asked(query, subscription_id))) if name in wanted else []
                 for name, query in RELATIONS.items()
-                if name in OF_ROWS or not is_of_rows
             }
         finally:
             engine.execute("set search_path = 'main'")
             engine.execute(f"drop schema {SCHEMA} cascade")
         return State(run, {file.card.version: file.card for file in cards}, found)
 
-    def _run_stages(self, run: Manifest, cards: list[CardFile], *, is_of_rows: bool) -> None:
-        stages = stages_to_lines()
-        names = [stage.name for stage in stages]
-        cut, end = (names.index(name) + 1 for name in (LAST_BEFORE_CYCLES, LAST_THAT_JUDGES))
+    def _run_stages(self, run: Manifest, cards: list[CardFile], wanted: tuple[str, ...]) -> None:
+        stages = stages_to({LAST_BEFORE_CYCLES, *(STAGE_OF.get(name, name) for name in wanted)})
+        cut = [stage.name for stage in stages].index(LAST_BEFORE_CYCLES) + 1
         run_stages(self.engine, stages[:cut])
         load_calendar_up_to(self.engine, cards, date.fromisoformat(run.as_of))
-        run_stages(self.engine, stages[cut:end] if is_of_rows else stages[cut:])
+        run_stages(self.engine, stages[cut:])
 
     def _named_by(self, subscription_id: str) -> tuple[str, str]:
         """The rate card and account of a subscription without an invoice, as its first row has them."""
@@ -226,8 +258,25 @@ class Archive:
         if looked_at:
             found = found.union(self.engine.read_parquet(looked_at).project(ROW))
         own = duckdb.ColumnExpression("subscription_id") == duckdb.ConstantExpression(subscription_id)
+        self._keep_usage(found.filter(own))
+
+    def _open_event(self, feed: str, row: Record) -> None:
+        """Makes `usage_of_one` of the rows of one event: where it has more than one, they are not plain."""
+        found = self.engine.table("new_usage").project(ROW).filter("false")
+        if feed == "usage":
+            columns = ROW.split(", ")
+            own = {name: row[name] for name in columns}
+            found = found.union(self.engine.sql(f"select {', '.join(f'${name}' for name in columns)}", params=own))
+            is_alike = (
+                duckdb.ColumnExpression(name) == duckdb.ConstantExpression(own[name]) for name in FEEDS[feed].key
+            )
+            if looked_at := [str(path) for path in self.store.files(LOOKED_AT)]:
+                found = found.union(self.engine.read_parquet(looked_at).filter(reduce(and_, is_alike)).project(ROW))
+        self._keep_usage(found)
+
+    def _keep_usage(self, rows: duckdb.DuckDBPyRelation) -> None:
         self.engine.execute("drop table if exists usage_of_one")
-        found.filter(own).distinct().project(f"*, {KEY_HASH}").create("usage_of_one")
+        rows.distinct().project(f"*, {KEY_HASH}").create("usage_of_one")
 
     def _times_of(self, invoice_ids: list[str]) -> tuple[datetime, datetime] | None:
         """From when to when the cycles of some invoices last."""
@@ -284,9 +333,18 @@ class Archive:
         )
 
 
-def _asked(query: str, subscription_id: str, event_id: str) -> dict[str, str]:
-    values = {"subscription_id": subscription_id, "event_id": event_id}
-    return {name: value for name, value in values.items() if f"${name}" in query}
+def _asked(query: str, subscription_id: str) -> dict[str, str]:
+    return {"subscription_id": subscription_id} if "$subscription_id" in query else {}
+
+
+def stages_to(names: Iterable[str]) -> list[Stage]:
+    """The stages that make these relations, and those that they read, in order."""
+    needed, found = set(names), []
+    for stage in reversed(all_stages()):
+        if stage.name in needed and stage.name not in GIVEN:
+            found.append(stage)
+            needed.update(stage.reads)
+    return found[::-1]
 
 
 @contextmanager

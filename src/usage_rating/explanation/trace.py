@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,12 @@ from duckdb import ColumnExpression, ConstantExpression
 
 from usage_rating import originals
 from usage_rating.errors import BadInput
-from usage_rating.explanation.corrections import INSTANTS, RELATION_OF
-from usage_rating.explanation.explaining import explain_in
-from usage_rating.explanation.figures import instant, microseconds, span
-from usage_rating.explanation.model import Line, SourceRow
+from usage_rating.explanation.context import Context
+from usage_rating.explanation.corrections import FEEDS_OF, INSTANTS, RELATION_OF, rows_between
+from usage_rating.explanation.explaining import explain_in, last_run_before
+from usage_rating.explanation.figures import instant, span
+from usage_rating.explanation.lines import ROWS_BY_KIND
+from usage_rating.explanation.model import SourceRow
 from usage_rating.explanation.published import Record, records
 from usage_rating.explanation.rework import Archive, State, open_archive
 from usage_rating.explanation.rows import source_row
@@ -30,7 +32,20 @@ class Fed:
     """A published line that a row fed."""
 
     invoice: Record
-    line: Line
+    line: Record
+
+
+@dataclass(frozen=True)
+class Reach:
+    """A row, and the invoices that it may have fed, each with the end of its cycle."""
+
+    feed: str
+    row: Record
+    cycle_ends: dict[str, datetime]
+
+    def is_among(self, rows: list[SourceRow]) -> bool:
+        """Whether the row is one of these."""
+        return _place(self.row) in [each.place for each in rows]
 
 
 @dataclass(frozen=True)
@@ -91,10 +106,10 @@ def trace_in(archive: Archive, record: InputRecord, number: int) -> Traced:
         return Traced(*said, row, *_topup(archive, found, listed))
     if record.feed == "accounts":
         return Traced(*said, row, *_account(archive, found, listed))
-    state = archive.judged(found["subscription_id"], archive.chain.last, found if record.feed == "usage" else None)
+    state = archive.judged(record.feed, found, archive.chain.last)
     verdict, says = _verdict(record.feed, found, state, listed)
     instants = [each[INSTANTS[record.feed]] for each in (found, *_alike(record.feed, found, state))]
-    fed = list(_fed(archive, found, row, _touched(archive, record.feed, found, instants)))
+    fed = list(_fed(archive, _reach(archive, record.feed, found, instants)))
     if verdict == "counted" and not fed:
         says += _without_line(archive, record.feed, found, state)
     return Traced(*said, row, verdict, says, fed)
@@ -164,37 +179,64 @@ def _named(rows: Iterable[Record]) -> str:
     return ", ".join(f"{row['file']}:{row['row_number']}" for row in rows) or "a row that is not known any more"
 
 
-def _fed(archive: Archive, row: Record, source: SourceRow, touched: set[str]) -> Iterable[Fed]:
-    """The published lines whose explanation names the row; invoices of one run are worked out together."""
-    invoices = archive.published.invoices_of(row["subscription_id"])
-    runs = {each["invoice_id"]: archive.published.run_of(each) for each in invoices}
-    asked = [
-        each
-        for each in invoices
-        if (each["corrects_invoice_id"] or each["invoice_id"]) in touched
-        and runs[each["invoice_id"]].run_number >= row["run_number"]
-    ]
-    for each in asked:
-        run = runs[each["invoice_id"]]
-        of_run = [other for other in invoices if runs[other["invoice_id"]] == run]
-        together = sorted({other["corrects_invoice_id"] or other["invoice_id"] for other in of_run})
-        state = archive.state(row["subscription_id"], run, together)
-        for line in explain_in(archive, each, state).lines:
-            if source.place in [own.place for own in line.rows]:
-                yield Fed(each, line)
+def _fed(archive: Archive, reach: Reach) -> Iterable[Fed]:
+    """The published lines whose explanation names the row, without working them out once more."""
+    for invoice in archive.published.invoices_of(reach.row["subscription_id"]):
+        is_known = archive.published.run_of(invoice).run_number >= reach.row["run_number"]
+        if is_known and (invoice["corrects_invoice_id"] or invoice["invoice_id"]) in reach.cycle_ends:
+            rest = _of_correction if invoice["corrects_invoice_id"] else _of_invoice
+            lines = archive.published.lines(invoice["invoice_id"])
+            own = [line for line in lines if reach.feed in FEEDS_OF[line["kind"]]]
+            yield from (Fed(invoice, line) for line in rest(archive, reach, invoice, own))
 
 
-def _touched(archive: Archive, feed: str, row: Record, instants: list[datetime]) -> set[str]:
+def _of_invoice(archive: Archive, reach: Reach, invoice: Record, lines: list[Record]) -> list[Record]:
+    """Those of the lines that rest on the row."""
+    until = reach.cycle_ends[invoice["invoice_id"]]
+    state = archive.judged_before(reach.feed, reach.row, archive.published.run_of(invoice), until)
+    context = Context(archive.published, state.with_lines(lines), invoice)
+    return [line for line in lines if reach.is_among(ROWS_BY_KIND[line["kind"]](context, line))]
+
+
+def _of_correction(archive: Archive, reach: Reach, invoice: Record, lines: list[Record]) -> list[Record]:
+    """Those of a correction's lines that the row has made, alone or with others.
+
+    Before is the run before; or, where a bound held the correction, the last run that issued something of the invoice.
+    The figures tell which, so they are asked for only where it makes a difference to the row.
+    """
+    published, run = archive.published, archive.published.run_of(invoice)
+    base = published.invoice(invoice["corrects_invoice_id"])
+    numbers = (run.run_number - 1, last_run_before(archive, invoice).run_number)
+    before, issued, now = (
+        Context(
+            published, archive.judged_before(reach.feed, reach.row, each, reach.cycle_ends[base["invoice_id"]]), base
+        )
+        for each in (*(archive.chain.manifests[number - 1] for number in numbers), run)
+    )
+    found, or_else = (
+        [line for line in lines if reach.is_among(rows_between(each, now, line))] for each in (before, issued)
+    )
+    if found == or_else:
+        return found
+    named = {line.line_number for line in explain_in(archive, invoice).lines if reach.is_among(line.rows)}
+    return [line for line in lines if line["line_number"] in named]
+
+
+def _reach(archive: Archive, feed: str, row: Record, instants: list[datetime]) -> Reach:
     """The invoices that a row may have fed, by its instant and those of its other revisions."""
-    cycles = archive.engine.execute(
-        "select invoice_id, epoch_us(starts_at), epoch_us(ends_at) from issued_cycles where subscription_id = $id",
-        {"id": row["subscription_id"]},
-    ).fetchall()
-    times = [microseconds(at) for at in instants]
-    if feed in FALLING:
-        return {invoice_id for invoice_id, starts, ends in cycles if any(starts <= at < ends for at in times)}
-    last = 1 if feed == "subscriptions" else 0  # a row at a cycle's very end decides the fee its invoice carries
-    return {invoice_id for invoice_id, _, ends in cycles if min(times) < ends + last}
+    cycles = records(
+        archive.engine.sql(
+            "select invoice_id, starts_at, ends_at from issued_cycles where subscription_id = $id",
+            params={"id": row["subscription_id"]},
+        )
+    )
+    last = timedelta(microseconds=1 if feed == "subscriptions" else 0)  # at a cycle's end one decides the next fee
+    is_touched = (
+        (lambda each: any(each["starts_at"] <= at < each["ends_at"] for at in instants))
+        if feed in FALLING
+        else (lambda each: min(instants) < each["ends_at"] + last)
+    )
+    return Reach(feed, row, {each["invoice_id"]: each["ends_at"] for each in cycles if is_touched(each)})
 
 
 def _without_line(archive: Archive, feed: str, row: Record, state: State) -> list[str]:
@@ -255,9 +297,9 @@ def _text(traced: Traced) -> Iterable[str]:
     for each in traced.fed:
         invoice, line = each.invoice, each.line
         yield (
-            f"  fed line {line.line_number} of {invoice['rate_card']}/{invoice['invoice_number']} "
-            f"({invoice['kind']}, {invoice['invoice_id']}): {line.kind} {line.charge}, "
-            f"{line.amount} {invoice['currency']}"
+            f"  fed line {line['line_number']} of {invoice['rate_card']}/{invoice['invoice_number']} "
+            f"({invoice['kind']}, {invoice['invoice_id']}): {line['kind']} {line['charge']}, "
+            f"{line['amount']} {invoice['currency']}"
         )
 
 
@@ -278,11 +320,11 @@ def as_data(traced: list[Traced]) -> list[dict[str, Any]]:
                     "rate_card": fed.invoice["rate_card"],
                     "invoice_number": fed.invoice["invoice_number"],
                     "invoice_kind": fed.invoice["kind"],
-                    "line_number": fed.line.line_number,
-                    "kind": fed.line.kind,
-                    "charge": fed.line.charge,
-                    "plan": fed.line.plan,
-                    "amount": fed.line.amount,
+                    "line_number": fed.line["line_number"],
+                    "kind": fed.line["kind"],
+                    "charge": fed.line["charge"],
+                    "plan": fed.line["plan"],
+                    "amount": fed.line["amount"],
                 }
                 for fed in each.fed
             ],

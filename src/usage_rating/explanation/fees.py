@@ -48,7 +48,8 @@ def recurring_rows(context: Context, line: Record) -> list[SourceRow]:
 def _decided_at(state: State, line: Record, *, is_advance: bool) -> datetime:
     """The instant whose plan's fee it is: the first active one of the cycle it is for, or the end of the last."""
     segments = state.of("active_segments", cycle_start=line["service_start"])
-    return min(s["segment_from"] for s in segments) if is_advance else max(s["segment_until"] for s in segments)
+    at: datetime = min(s["segment_from"] for s in segments) if is_advance else max(s["segment_until"] for s in segments)
+    return at
 
 
 def upgrade(context: Context, line: Record) -> Worked:

@@ -206,11 +206,10 @@ def _of_correction(archive: Archive, reach: Reach, invoice: Record, lines: list[
     """
     published, run = archive.published, archive.published.run_of(invoice)
     base = published.invoice(invoice["corrects_invoice_id"])
+    until = reach.cycle_ends[base["invoice_id"]]
     numbers = (run.run_number - 1, last_run_before(archive, invoice).run_number)
     before, issued, now = (
-        Context(
-            published, archive.judged_before(reach.feed, reach.row, each, reach.cycle_ends[base["invoice_id"]]), base
-        )
+        Context(published, archive.judged_before(reach.feed, reach.row, each, until), base)
         for each in (*(archive.chain.manifests[number - 1] for number in numbers), run)
     )
     found, or_else = (

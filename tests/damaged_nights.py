@@ -103,6 +103,9 @@ LINE_BALANCES = {
     "where billed = 30": (),
     "update line_balances set before_numerator = 29.9, rounding_numerator = 0.1, minor_digits = 0 "
     "where billed = 30": (),
+    "update line_balances set before_numerator = 29, rounding_numerator = 1, minor_digits = 0 where billed = 30": (
+        (S1, *CARTS_OF_S1),
+    ),
     "update line_balances set before_numerator = 29.999, rounding_numerator = 0.001, minor_digits = 3 "
     "where billed = 30": ((S1, *CARTS_OF_S1),),
     "update line_balances set before_numerator = 29.9999, rounding_numerator = 0.0001, minor_digits = 4 "

@@ -474,6 +474,23 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_rows_lead_to_the_lines_whose_explanation_names_them(example: Path, of_example: list[Explanation]) -> None:
+    named = {
+        (row.place, each.invoice["invoice_id"], line.line_number)
+        for each in of_example
+        for line in each.lines
+        for row in line.rows
+    }
+    with open_archive(example / "docs" / "example", example / "output") as archive:
+        fed = {
+            ((traced.file, traced.row_number, traced.read_in_run), to.invoice["invoice_id"], to.line["line_number"])
+            for record in archive.chain.inputs
+            for traced in (trace_in(archive, record, number) for number in range(1, record.rows + 1))
+            for to in traced.fed
+        }
+    assert fed == named
+
+
 def test_every_row_leads_to_the_lines_that_name_it_and_back(world: Path) -> None:
     with open_archive(world / "input", world / "output") as archive:
         explained = list(explained_of(archive, "S1"))

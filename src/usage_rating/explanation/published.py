@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from typing import Any
 
 import duckdb
@@ -102,16 +101,14 @@ class Published:
     def run_of(self, invoice: Record) -> Manifest:
         """The run that issued an invoice. Of a correction its id tells: it follows from the run."""
         if invoice["kind"] != "correction":
-            return self.chain.manifests[self._issued_in[invoice["invoice_id"]] - 1]
+            values = {"invoice_id": invoice["invoice_id"]}
+            (issued,) = self._rows("select issued_in_run from issued_cycles where invoice_id = $invoice_id", values)
+            return self.chain.manifests[int(issued["issued_in_run"]) - 1]
         for manifest in self.chain.manifests:
             said = f"correction {manifest.run_id} {invoice['corrects_invoice_id']}"
             if invoice["invoice_id"] == "in_" + hashlib.sha256(said.encode()).hexdigest()[:32]:
                 return manifest
         raise AssertionError(f"no run has issued {invoice['invoice_id']}")
-
-    @cached_property
-    def _issued_in(self) -> dict[str, int]:
-        return dict(self.engine.execute("select invoice_id, issued_in_run from issued_cycles").fetchall())
 
     def _invoices(self, condition: str, values: dict[str, Any]) -> list[Record]:
         return self._rows(

@@ -45,7 +45,7 @@ RELATIONS = {
     "inner join cart_events_judged judged using (run_number, file, row_number)",
     "cart_snapshots": "select known.*, judged.verdict, judged.reason, judged.detail from known_cart_snapshots known "
     "inner join cart_snapshots_judged judged using (run_number, file, row_number) "
-    "where known.subscription_id = $subscription_id",
+    "where known.subscription_id = $subscription_id and known.cart_id = coalesce($cart_id, known.cart_id)",
     "usage_judged": "from usage_judged where cycle_start in (select cycle_start from invoices_touched) "
     "or (subscription_id, event_id) in (select subscription_id, event_id from usage_judged "
     "where cycle_start in (select cycle_start from invoices_touched)) "
@@ -164,14 +164,17 @@ class Archive:
         return self._states[asked]
 
     def judged(self, feed: str, row: Record, run: Manifest) -> State:
-        """What became after a run of a row, of its other revisions, and of all rows of its subscription that are alike.
+        """What became of a row after a run, and of the rows of its feed that tell what it did.
 
-        Nothing is priced, and of usage nothing is looked at but the row's event.
+        Nothing is priced. Of usage nothing is looked at but the row's event, of carts nothing but its cart: no other
+        one decides what became of it.
         """
-        asked = (row["subscription_id"], run.run_number, (feed, row.get("event_id", "")))
+        asked = (row["subscription_id"], run.run_number, (feed, *(str(row[name]) for name in FEEDS[feed].key)))
         if asked not in self._states:
             self._open_event(feed, row)
-            self._states[asked] = self._worked_out(row["subscription_id"], run, [], OF_ROWS[feed])
+            self._states[asked] = self._worked_out(
+                row["subscription_id"], run, [], OF_ROWS[feed], cart_id=row.get("cart_id")
+            )
         return self._states[asked]
 
     def judged_before(self, feed: str, row: Record, run: Manifest, until: datetime) -> State:
@@ -179,24 +182,35 @@ class Archive:
 
         Where nothing has come since that could tell otherwise, the last run's is the same, and asked for anyway.
         """
-        now = self.judged(feed, row, self.chain.last)
-        return now if self._is_as_known_now(feed, row, run, until, now) else self.judged(feed, row, run)
+        last = self.chain.last
+        is_as_known_now = run == last or (
+            (run.rate_cards, run.policies) == (last.rate_cards, last.policies)
+            and self._last_run_with(feed, row, until) <= run.run_number
+        )
+        return self.judged(feed, row, last if is_as_known_now else run)
 
-    def _is_as_known_now(self, feed: str, row: Record, run: Manifest, until: datetime, now: State) -> bool:
-        if (run.rate_cards, run.policies) != (now.run.rate_cards, now.run.policies):
-            return False
+    def _last_run_with(self, feed: str, row: Record, until: datetime) -> int:
+        """The last run that read something which may tell otherwise of what became of a row before an instant."""
         feeds = ("accounts", "subscriptions", *((*CARTS, "approvals") if feed in CARTS else (feed,)))
         values = {"id": row["subscription_id"], "until": until}
-        numbers = [each["run_number"] for each in now.relations["usage_judged"]]
+        numbers = [
+            int(each["run_number"]) for each in self.judged(feed, row, self.chain.last).relations["usage_judged"]
+        ]
         for name in feeds:
             if condition := OF_BEFORE.get(name):
                 query = f"select coalesce(max(run_number), 0) from known_{name} where {condition}"
                 asked = {key: value for key, value in values.items() if f"${key}" in condition}
                 numbers += [number for (number,) in self.engine.execute(query, asked).fetchall()]
-        return max(numbers, default=0) <= run.run_number
+        return max(numbers)
 
     def _worked_out(
-        self, subscription_id: str, run: Manifest, invoice_ids: list[str], wanted: tuple[str, ...]
+        self,
+        subscription_id: str,
+        run: Manifest,
+        invoice_ids: list[str],
+        wanted: tuple[str, ...],
+        *,
+        cart_id: str | None = None,
     ) -> State:
         engine = self.engine
         ((rate_card, account_id),) = engine.execute(
@@ -212,12 +226,14 @@ class Archive:
         engine.execute(f"create schema {SCHEMA}")
         engine.execute(f"set search_path = '{SCHEMA},main'")
         try:
-            self._open_rows(subscription_id, run, invoice_ids)
+            self._open_rows(subscription_id, run, invoice_ids, cart_id)
             load_rate_cards(engine, cards)
             load_policies(engine, run.policies)
             self._run_stages(run, cards, wanted)
             found = {
-                name: records(engine.sql(query, params=_asked(query, subscription_id))) if name in wanted else []
+                name: records(engine.sql(query, params=_asked(query, subscription_id, cart_id)))
+                if name in wanted
+                else []
                 for name, query in RELATIONS.items()
             }
         finally:
@@ -290,18 +306,24 @@ class Archive:
             return None
         return min(each["starts_at"] for each in cycles), max(each["ends_at"] for each in cycles)
 
-    def _open_rows(self, subscription_id: str, run: Manifest, invoice_ids: list[str]) -> None:
+    def _open_rows(self, subscription_id: str, run: Manifest, invoice_ids: list[str], cart_id: str | None) -> None:
         engine, number = self.engine, run.run_number
-        engine.execute("create table asked as select $id as subscription_id", {"id": subscription_id})
+        engine.execute(
+            "create table asked as select $id as subscription_id, $cart_id::varchar as cart_id",
+            {"id": subscription_id, "cart_id": cart_id},
+        )
         own = "subscription_id in (select subscription_id from asked)"
         for feed in FEEDS:
             only = f"and {own}" if feed in OF_ONE_SUBSCRIPTION else ""
+            if feed == "cart_events" and cart_id is not None:
+                only += " and cart_id in (select cart_id from asked)"
             if feed == "accounts":
                 only = f"and account_id in (select account_id from main.known_subscriptions where {own})"
             if feed != "usage":
                 limit = "limit 0" if feed == "credit_topups" else ""
+                kind = "table" if feed in OF_ONE_SUBSCRIPTION else "view"  # to scan all for its rows once is enough
                 engine.execute(
-                    f"create view known_{feed} as from main.known_{feed} where run_number <= {number} {only} {limit}"
+                    f"create {kind} known_{feed} as from main.known_{feed} where run_number <= {number} {only} {limit}"
                 )
         for statement in (
             f"create table usage_at_hand as from main.usage_of_one where run_number <= {number}",
@@ -333,8 +355,9 @@ class Archive:
         )
 
 
-def _asked(query: str, subscription_id: str) -> dict[str, str]:
-    return {"subscription_id": subscription_id} if "$subscription_id" in query else {}
+def _asked(query: str, subscription_id: str, cart_id: str | None) -> dict[str, str | None]:
+    values = {"subscription_id": subscription_id, "cart_id": cart_id}
+    return {name: value for name, value in values.items() if f"${name}" in query}
 
 
 def stages_to(names: Iterable[str]) -> list[Stage]:

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from tests.benchmarks.bench import Bench, Finding, gigabytes
-from tests.benchmarks.period import AS_OF
-from tests.benchmarks.processes import Command, ProgramError, program, took
+from tests.benchmarks.period import AS_OF, DAYS, FIRST_DAY, WEEK
+from tests.benchmarks.processes import USAGE_RATING, Command, ProgramError, program, took
 
 PRODUCT, CSV, LIMITED = "usage_rating", "usage_rating from CSV", "usage_rating in 2 GB"
+TRACE = "usage_rating trace"
 FLOOR, TEXT, POLARS, PANDAS = "floor", "CSV as text", "Polars", "pandas"
 PANDAS_ROWS_MAX = 10_000_000  # more do not fit
 
@@ -30,13 +32,14 @@ RATIOS = {
     "csv": Ratio("from CSV, against DuckDB reading it as text plus the Parquet case", CSV, (TEXT, PRODUCT), 1.3),
     "memory-limit": Ratio("with --memory-limit 2GB, against without", LIMITED, (PRODUCT,), 2),
 }
-MEASURES = (*RATIOS, "memory", "further-row")
+MEASURES = (*RATIOS, "memory", "further-row", "trace")
 
 
 def first_runs(bench: Bench, chosen: list[str]) -> list[Finding]:
     """Runs what the chosen measures need, size by size; each rival has to agree with what was published."""
     ratios = {name: RATIOS[name] for name in chosen if name in RATIOS}
     needed = {PRODUCT, *(name for ratio in ratios.values() for name in (ratio.program, *ratio.against))}
+    needed |= {TRACE} if "trace" in chosen else set()
     findings = []
     for rows in bench.sizes:
         _run(bench, rows, needed - ({PANDAS} if rows > PANDAS_ROWS_MAX else set()))
@@ -48,6 +51,9 @@ def first_runs(bench: Bench, chosen: list[str]) -> list[Finding]:
         if "memory" in chosen and bench.has(rows, PRODUCT):
             peak = gigabytes(bench.medians(rows, PRODUCT).peak)
             findings.append(Finding("memory", rows, "peak memory of the first run", peak, 6, "GB"))
+        if "trace" in chosen and bench.has(rows, TRACE):
+            wall = bench.wall(rows, TRACE)
+            findings.append(Finding("trace", rows, "from a usage row to the lines it fed", wall, 2, "s"))
     measured = [rows for rows in bench.sizes if bench.has(rows, PRODUCT)]
     if "further-row" in chosen and len(measured) > 2:
         findings.append(_further_row(bench, measured))
@@ -67,7 +73,7 @@ def _further_row(bench: Bench, sizes: list[int]) -> Finding:
 def _run(bench: Bench, rows: int, names: set[str]) -> None:
     data = bench.data(rows, *(["--csv"] if CSV in names else []))
     work = bench.cleared()
-    programs = {name: command for name, command in _programs(bench, data, work).items() if name in names}
+    programs = {name: command for name, command in _programs(bench, rows, data, work).items() if name in names}
     bench.alternate(rows, programs)
     for rival in sorted(names & {POLARS, PANDAS}):
         if bench.has(rows, PRODUCT, rival):
@@ -78,7 +84,14 @@ def _run(bench: Bench, rows: int, names: set[str]) -> None:
                 bench.fail(f"{rows:,} rows: {rival} counted otherwise than what was published: {differences}")
 
 
-def _programs(bench: Bench, data: Path, work: Path) -> dict[str, Callable[[], Command]]:
+def _trace(rows: int, inputs: Path, output: Path) -> Command:
+    """The command line that traces the row in the middle of all usage."""
+    weeks = DAYS // WEEK
+    place = f"usage/{FIRST_DAY + timedelta(weeks=weeks // 2)}.parquet:{rows // weeks // 2}"
+    return [str(USAGE_RATING), "trace", place, "--input", str(inputs), "--output", str(output)]
+
+
+def _programs(bench: Bench, rows: int, data: Path, work: Path) -> dict[str, Callable[[], Command]]:
     def product(name: str, kind: str, *options: str) -> Callable[[], Command]:
         return lambda: bench.product(data / kind, bench.removed(work / name), AS_OF, *options)
 
@@ -89,6 +102,7 @@ def _programs(bench: Bench, data: Path, work: Path) -> dict[str, Callable[[], Co
     return {
         FLOOR: lambda: bench.floor(data / "parquet"),
         PRODUCT: product(PRODUCT, "parquet"),
+        TRACE: lambda: _trace(rows, data / "parquet", work / PRODUCT),
         POLARS: rival(POLARS, "polars_job"),
         PANDAS: rival(PANDAS, "pandas_job"),
         TEXT: lambda: bench.floor(data / "csv", "--text"),

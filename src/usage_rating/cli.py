@@ -289,21 +289,33 @@ def explain(
     *,
     line: Annotated[int | None, typer.Option(metavar="N", help="Only this line.")] = None,
     json: Annotated[bool, typer.Option("--json", help="The same for programs, with every row.")] = False,
+    svg: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw it too: peaks of carts, and usage under its spending limit."),
+    ] = None,
 ) -> None:
     """Say how an invoice came about: each figure step by step, down to the rows of the input files.
 
     The invoice is worked out once more from what was known in the run that issued it, and held against what was
-    published: where they differ, that is said instead (exit code 2). Nothing is written.
+    published: where they differ, that is said instead (exit code 2). Nothing is written but FILE.
 
     \b
     Example:
       usage-rating explain 17 --input exports --output billing
+      usage-rating explain 17 --input exports --output billing --svg 17.svg
     """
     from usage_rating.explanation.explaining import explain as explain_invoice  # noqa: PLC0415
+    from usage_rating.explanation.explaining import explain_to_draw  # noqa: PLC0415
     from usage_rating.explanation.model import as_json_text  # noqa: PLC0415
     from usage_rating.explanation.text import as_text  # noqa: PLC0415
 
-    explained = explain_invoice(input, output, invoice, line)
+    if svg:
+        from usage_rating.explanation.picture import write_picture  # noqa: PLC0415
+
+        explained, picture = explain_to_draw(input, output, invoice, line)
+        write_picture(picture, svg)
+    else:
+        explained = explain_invoice(input, output, invoice, line)
     typer.echo(as_json_text(explained) if json else as_text(explained), nl=False)
 
 

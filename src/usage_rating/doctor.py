@@ -13,7 +13,7 @@ from typing import Any
 
 from usage_rating.approvals import FEED as APPROVALS
 from usage_rating.errors import BadInput
-from usage_rating.files import hash_of, private_files, sync
+from usage_rating.files import hash_of, private_files, put, sync
 from usage_rating.manifests import FOLDER as MANIFESTS
 from usage_rating.manifests import Chain, InputRecord, Manifest, read_manifest
 from usage_rating.night import run_night
@@ -226,13 +226,7 @@ def _mend_manifests(output: Path, chain: Chain) -> None:
         aside = damage.path.with_suffix(".new")
         aside.parent.mkdir(exist_ok=True)
         aside.write_text(manifests[f"{MANIFESTS}/{damage.path.name}"].to_json(), encoding="utf-8")
-        _put(aside, damage.path)
-
-
-def _put(aside: Path, path: Path) -> None:
-    sync(aside)
-    aside.replace(path)
-    sync(path.parent)
+        put(aside, damage.path)
 
 
 def _mend_views(output: Path, chain: Chain) -> None:
@@ -344,9 +338,9 @@ def _put_everywhere(made: Path, places: list[Path]) -> None:
     aside = first.with_suffix(".new")
     aside.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(made, aside)
-    _put(aside, first)
+    put(aside, first)
     for place in places[1:]:
         aside = place.with_suffix(".new")
         aside.parent.mkdir(parents=True, exist_ok=True)
         aside.hardlink_to(first)
-        _put(aside, place)
+        put(aside, place)

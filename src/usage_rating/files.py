@@ -49,3 +49,10 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def put(aside: Path, path: Path) -> None:
+    """Gives a file that was written aside its name, whole or not at all, also where something has the name."""
+    sync(aside)
+    aside.replace(path)
+    sync(path.parent)

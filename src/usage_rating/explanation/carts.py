@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from fractions import Fraction
 from typing import Any
 
@@ -69,15 +69,24 @@ def levels(times: Iterable[On], segments: Iterable[Record]) -> list[Level]:
     return found
 
 
+def course(state: State, category: str, cycle_start: date) -> list[Level]:
+    """How many carts of a category were active, stretch by stretch of a cycle."""
+    segments = state.of("active_segments", cycle_start=cycle_start)
+    return levels(times_on(state, category), sorted(segments, key=lambda each: each["segment_from"]))
+
+
+def highest(stretches: Iterable[Level]) -> list[Level]:
+    """The stretches over which the most carts were active."""
+    found = list(stretches)
+    return [level for level in found if level.carts == max(each.carts for each in found)]
+
+
 def peak(context: Context, line: Record) -> Worked:
     """The most carts of a category at one instant, and what hangs on it."""
     card, charge, state = context.card(line), context.charge(line), context.state
-    segments = sorted(
-        state.of("active_segments", cycle_start=line["service_start"]), key=lambda each: each["segment_from"]
-    )
     times = times_on(state, charge.category)
-    stretches = levels(times, segments)
-    reached = next(each for each in stretches if each.carts == max(level.carts for level in stretches))
+    stretches = course(state, charge.category, line["service_start"])
+    reached = highest(stretches)[0]
     evidence = json.loads(line["evidence"])
     assert reached.carts == line["quantity"], "the carts listed give the peak billed"
     assert reached.since == datetime.fromisoformat(evidence["peak_at"]), "and its instant"
@@ -120,15 +129,15 @@ def _on_at(times: Iterable[On], at: datetime) -> list[On]:
 
 
 def _when(stretches: list[Level], reached: Level, category: str) -> list[str]:
-    highest = [level for level in stretches if level.carts == reached.carts]
+    times = highest(stretches)
     lasted = lasting(seconds_between(reached.since, reached.until))
     steps = [
         f"the most {category} carts active at one time: {reached.carts:,}, reached at {instant(reached.since)}; "
         f"it lasted {lasted}, until {instant(reached.until)}"
     ]
-    if len(highest) > 1:
-        total = sum((seconds_between(level.since, level.until) for level in highest), Fraction(0))
-        steps.append(f"there were as many {len(highest):,} times in the cycle, for {lasting(total)} in all")
+    if len(times) > 1:
+        total = sum((seconds_between(level.since, level.until) for level in times), Fraction(0))
+        steps.append(f"there were as many {len(times):,} times in the cycle, for {lasting(total)} in all")
     lower = [level for level in stretches if level.carts < reached.carts]
     if lower:
         second = max(level.carts for level in lower)

@@ -10,6 +10,7 @@ from usage_rating.explanation.corrections import Key, Said, corrected_lines, sai
 from usage_rating.explanation.figures import plain
 from usage_rating.explanation.lines import SAID_IN_ALL, explained_lines
 from usage_rating.explanation.model import Explanation, Line, Section
+from usage_rating.explanation.panels import Picture, picture_of
 from usage_rating.explanation.published import Record
 from usage_rating.explanation.rework import Archive, State, open_archive
 from usage_rating.manifests import Manifest
@@ -25,13 +26,35 @@ def explain(input_folder: Path, output: Path, invoice: str, line: int | None = N
         not come out as it was published
     """
     with open_archive(input_folder, output) as archive:
-        found = explain_in(archive, archive.published.invoice(invoice))
+        return _only(explain_in(archive, archive.published.invoice(invoice)), invoice, line)
+
+
+def explain_to_draw(
+    input_folder: Path, output: Path, invoice: str, line: int | None = None
+) -> tuple[Explanation, Picture]:
+    """The same, and what there is to see of it.
+
+    :raises BadInput: as `explain`; or there is nothing to see
+    """
+    with open_archive(input_folder, output) as archive:
+        explained = _only(explain_in(archive, archive.published.invoice(invoice)), invoice, line)
+        picture = picture_in(archive, explained)
+    if not picture.panels:
+        what = invoice if line is None else f"line {line} of {invoice}"
+        raise BadInput(
+            [f"--svg: nothing to draw of {what}. A picture shows peaks of carts, and usage under a spending limit."]
+        )
+    return explained, picture
+
+
+def _only(explained: Explanation, name: str, line: int | None) -> Explanation:
+    """One line of an explanation, or all."""
     if line is None:
-        return found
-    lines = [each for each in found.lines if each.line_number == line]
+        return explained
+    lines = [each for each in explained.lines if each.line_number == line]
     if not lines:
-        raise BadInput([f"--line {line}: {invoice} has {len(found.lines)} lines, numbered from 1."])
-    return Explanation(**vars(found) | {"lines": lines})
+        raise BadInput([f"--line {line}: {name} has {len(explained.lines)} lines, numbered from 1."])
+    return Explanation(**vars(explained) | {"lines": lines})
 
 
 def explain_in(archive: Archive, invoice: Record, state: State | None = None) -> Explanation:
@@ -40,10 +63,8 @@ def explain_in(archive: Archive, invoice: Record, state: State | None = None) ->
     :param state: of the run that issued it, if that was worked out already
     """
     run = archive.published.run_of(invoice)
-    base_id = invoice["corrects_invoice_id"] or invoice["invoice_id"]
-    base = invoice if base_id == invoice["invoice_id"] else archive.published.invoice(base_id)
-    state = state or archive.state(invoice["subscription_id"], run, [base_id])
-    context = Context(archive.published, state, base)
+    context = _context(archive, invoice, state)
+    base = context.invoice
     if base is invoice:
         _refuse_if_other(invoice, _published_lines(archive, invoice), context.lines)
         lines = explained_lines(context)
@@ -52,12 +73,29 @@ def explain_in(archive: Archive, invoice: Record, state: State | None = None) ->
     return Explanation(
         invoice=invoice,
         run_id=run.run_id,
-        minor_digits=state.cards[base["rate_card_version"]].minor_digits,
+        minor_digits=context.card(base).minor_digits,
         cycle=cycles.cycle(context),
         card=cycles.card(context),
         lines=lines,
         credit=_credit(archive, invoice),
     )
+
+
+def picture_in(archive: Archive, explained: Explanation) -> Picture:
+    """What there is to see of the lines that are explained, of an output folder that is open."""
+    invoice = explained.invoice
+    now, before = _context(archive, invoice), None
+    if now.invoice is not invoice:
+        before = _before(archive, invoice, now.invoice, _said_so_far(archive, invoice))
+    return picture_of(explained, now, before)
+
+
+def _context(archive: Archive, invoice: Record, state: State | None = None) -> Context:
+    """An invoice, or the one that it corrects, as the run that issued it worked it out."""
+    base_id = invoice["corrects_invoice_id"] or invoice["invoice_id"]
+    base = invoice if base_id == invoice["invoice_id"] else archive.published.invoice(base_id)
+    run = archive.published.run_of(invoice)
+    return Context(archive.published, state or archive.state(invoice["subscription_id"], run, [base_id]), base)
 
 
 def _published_lines(archive: Archive, invoice: Record) -> list[Record]:

@@ -1,6 +1,9 @@
 """The line of a spending limit, step by step: the limits in force, the row that crossed, what was clipped and when."""
 
 import json
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -17,12 +20,21 @@ LIMITED = ("usage", "minimum", "cap")
 ROWS_LIMITED = {"usage": charge_rows, "minimum": minimum_rows}
 
 
+@dataclass(frozen=True)
+class Limit:
+    """A spending limit: from when on, and the row that agreed on it; no row where it is the rate card's own."""
+
+    since: datetime
+    amount: Decimal
+    row: Record | None
+
+
 def spending_limit(context: Context, line: Record) -> Worked:
     """What usage came to under its limit, row by row, and what the limit took."""
-    card = context.card(line)
-    timeline, _ = _timeline(context, line, card)
-    steps = context.state.of("usage_clipped", cycle_start=line["service_start"])
-    said = [each["says"] for each in timeline]
+    card, state = context.card(line), context.state
+    limits = limits_in_force(context)
+    steps = state.of("usage_clipped", cycle_start=line["service_start"])
+    said = [_said(limit, card, state.day_begins(line["service_start"])) for limit in limits]
     said += _row_by_row(context, steps, card)
     said += _before_each_raise(steps, card)
     exact = sum((Fraction(each["amount"]) - Fraction(each["clipped"]) for each in steps), Fraction(0))
@@ -46,7 +58,7 @@ def spending_limit(context: Context, line: Record) -> Worked:
         f"{money(rounded(exact, card), card)} - {in_brackets(money(total, card))} = {money(amount, card)}"
     )
     details = json.loads(line["evidence"]) | {
-        "limits": [{key: value for key, value in each.items() if key != "says"} for each in timeline],
+        "limits": [{"from": limit.since, "limit": money(limit.amount, card)} for limit in limits],
         "rows_charged": [
             {
                 "at": each["instant"],
@@ -70,44 +82,36 @@ def spending_limit_rows(context: Context, line: Record) -> list[SourceRow]:
     for each in context.lines:
         if each["kind"] in ROWS_LIMITED:
             found |= {row.place: row for row in ROWS_LIMITED[each["kind"]](context, each)}
-    return [*_timeline(context, line, context.card(line))[1], *found.values()]
+    agreed = [source_row("spending_limits", limit.row) for limit in limits_in_force(context) if limit.row]
+    return [*agreed, *found.values()]
 
 
-def _timeline(context: Context, line: Record, card: RateCard) -> tuple[list[dict[str, Any]], list[SourceRow]]:
-    """The limits in force in the cycle: at its start, and each raise within it."""
-    cycle = context.state.one("billing_cycles", cycle_start=line["service_start"])
+def limits_in_force(context: Context) -> list[Limit]:
+    """The limits in force in the cycle, in order: the one at its start, and each raise within it."""
+    cycle = context.state.one("billing_cycles", cycle_start=context.invoice["cycle_start"])
     agreed = sorted(
         (
-            row
+            Limit(row["agreed_at"], row["limit_amount"], row)
             for row in context.state.of("spending_limits_judged", verdict="counted")
             if row["agreed_at"] < cycle["ends_at"]
         ),
-        key=lambda row: row["agreed_at"],
+        key=lambda limit: limit.since,
     )
-    earlier = [row for row in agreed if row["agreed_at"] <= cycle["starts_at"]]
-    found: list[dict[str, Any]] = []
-    rows = []
+    earlier = [limit for limit in agreed if limit.since <= cycle["starts_at"]]
+    own = context.state.cards[context.invoice["rate_card_version"]].spending_limit
     if earlier:
-        first = max(earlier, key=lambda row: row["limit_amount"])
-        found.append(_said(first, card, f"in force when the cycle began: {money(first['limit_amount'], card)}, agreed"))
-        rows.append(source_row("spending_limits", first))
-    elif card.spending_limit and card.spending_limit.default is not None:
-        limit = money(card.spending_limit.default, card)
-        says = f"in force when the cycle began: {limit}, the rate card's own, for none was agreed by then"
-        found.append({"from": cycle["starts_at"], "limit": limit, "says": says})
-    for row in agreed:
-        if row["agreed_at"] > cycle["starts_at"]:
-            found.append(_said(row, card, f"raised to {money(row['limit_amount'], card)}, agreed"))
-            rows.append(source_row("spending_limits", row))
-    return found, rows
+        first = [max(earlier, key=lambda limit: limit.amount)]
+    else:
+        first = [Limit(cycle["starts_at"], own.default, None)] if own and own.default is not None else []
+    return first + [limit for limit in agreed if limit.since > cycle["starts_at"]]
 
 
-def _said(row: Record, card: RateCard, says: str) -> dict[str, Any]:
-    return {
-        "from": row["agreed_at"],
-        "limit": money(row["limit_amount"], card),
-        "says": f"{says} at {instant(row['agreed_at'])} ({row['file']}:{row['row_number']})",
-    }
+def _said(limit: Limit, card: RateCard, starts_at: datetime) -> str:
+    amount = money(limit.amount, card)
+    if limit.row is None:
+        return f"in force when the cycle began: {amount}, the rate card's own, for none was agreed by then"
+    says = f"in force when the cycle began: {amount}" if limit.since <= starts_at else f"raised to {amount}"
+    return f"{says}, agreed at {instant(limit.since)} ({limit.row['file']}:{limit.row['row_number']})"
 
 
 def _row_by_row(context: Context, steps: list[Record], card: RateCard) -> list[str]:

@@ -228,6 +228,8 @@ class Archive:
         try:
             self._open_rows(subscription_id, run, invoice_ids, cart_id)
             load_rate_cards(engine, cards)
+            # Without a bound on prices each limited cycle counts as near its limit: its usage is charged row by row.
+            engine.execute("update charges set price_per_unit_max = null")
             load_policies(engine, run.policies)
             self._run_stages(run, cards, wanted)
             found = {

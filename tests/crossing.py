@@ -18,11 +18,12 @@ Cycle = tuple[str, date]
 
 @dataclass(frozen=True)
 class Previewed:
-    """A preview: what is near, each cycle's total, and when each cycle was first and last active."""
+    """A preview: what is near, each cycle's total, when it was first and last active, and what its charges counted."""
 
     near: Near
     totals: dict[Cycle, Decimal]
     cycles: dict[Cycle, dict[str, Any]]
+    counted: dict[tuple[Cycle, str, str], Decimal]
 
 
 def previewed(folder: Path, as_of: date, within: str = "0.1", edge_minutes: int = 60) -> Previewed:
@@ -33,8 +34,10 @@ def previewed(folder: Path, as_of: date, within: str = "0.1", edge_minutes: int 
         near = night.near(Decimal(within), edge_minutes)
         invoices = night.relation("invoices").to_pylist()
         cycles = night.relation("cycles_rated").to_pylist()
+        counted = night.relation("charges_counted").to_pylist()
     totals = {of(row): row["total"] for row in invoices if row["kind"] == "cycle"}
-    return Previewed(near, totals, {of(row): row for row in cycles})
+    quantities = {(of(row), row["plan"], row["charge"]): row["quantity"] for row in counted}
+    return Previewed(near, totals, {of(row): row for row in cycles}, quantities)
 
 
 def of(row: dict[str, Any]) -> Cycle:
@@ -62,7 +65,9 @@ def usage_rows(miss: NearMiss, before: Previewed) -> list[str]:
     if miss.aggregation in {"count", "unique"}:
         rows, quantity = int(miss.units_to_cross), Decimal(1)
     elif miss.aggregation in {"max", "latest"}:
-        quantity += Decimal(0) if miss.kind in {"cap", "limit"} else miss.so_far
+        is_of_money = miss.kind in {"cap", "limit"}
+        cycle = miss.subscription_id, miss.cycle_start
+        quantity += before.counted[cycle, miss.plan, miss.charge] if is_of_money else miss.so_far
     day = f"{miss.cycle_start:%m%d}"
     return [
         f"{miss.subscription_id},~{day}{number},{miss.counted_by},{quantity},{instant(last)},new {day}{number}"

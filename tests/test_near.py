@@ -1,17 +1,29 @@
 """Near misses: each kind on both sides of its bound and at it, with figures worked by hand, and billed once more."""
 
 import json
+import os
+from contextlib import suppress
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from tests.crossing import USAGE, Previewed, crossed, previewed
-from tests.folders import ACCOUNTS, CART_EVENTS, ONE_CUSTOMER, SUBSCRIPTIONS, csv_text, write
+from tests.folders import ACCOUNTS, CART_EVENTS, ONE_CUSTOMER, SUBSCRIPTIONS, bill, csv_text, write
+from tests.oracle import World
+from tests.test_properties import drawing
+from tests.worlds import write_world
+from tests.worlds_usage import usage_worlds
 from usage_rating.cli import app
+from usage_rating.errors import BadInput
+from usage_rating.near import NearMiss
 
+EXAMPLES = max(int(os.environ.get("RATING_EXAMPLES", "16")) // 2, 8)
 AS_OF = date(2024, 5, 20)
 METERED = """\
 rate_card: metered
@@ -194,6 +206,91 @@ def test_the_rows_that_cross_change_the_bill_as_said(folder: Path, before: Previ
         (miss.subscription_id, miss.change) for miss in misses
     ]
     assert len(billed) == len(EXPECTED)
+
+
+@drawing(EXAMPLES)
+@given(usage_worlds(), st.data())
+def test_in_drawn_worlds_the_bill_changes_as_said(drawn: tuple[World, date], data: st.DataObject) -> None:
+    """One bound of each cycle is crossed; bounds far off as well, which are told the same way."""
+    world, as_of = drawn
+    with TemporaryDirectory() as name, suppress(BadInput):
+        folder = Path(name)
+        write_world(world, folder / "input")
+        before = previewed(folder, as_of, within="1")
+        listed = [miss for miss in before.near.misses if miss.kind != "upgrade"]
+        by_cycle: dict[tuple[str, date], list[NearMiss]] = {}
+        for miss in listed:
+            by_cycle.setdefault((miss.subscription_id, miss.cycle_start), []).append(miss)
+        chosen = [data.draw(st.sampled_from(own)) for own in by_cycle.values()]
+        event(f"bounds: {min(len(chosen), 3)}")
+        billed = crossed(folder, as_of, before, chosen)
+        assert [change for _, change in billed] == [miss.change for miss in chosen], chosen
+
+
+HIGHEST = """\
+rate_card: highest
+version: 1
+effective_from: 2024-01-01
+reason: One charge an aggregation that no sum tells.
+currency: USD
+cycle: {every: 1 month, anchor: calendar}
+plans:
+  most: {seats: {kind: usage, meter: units, aggregation: max, price: {graduated: [{up_to: "10", per_unit: "2"},
+    {per_unit: "1"}]}}}
+  last: {disk: {kind: usage, meter: units, aggregation: latest, price: {per_unit: "0.50"}, cap: "10.00"}}
+  each: {people: {kind: usage, meter: units, aggregation: unique, price: {per_unit: "3"}, minimum: {quantity: "4"}}}
+"""
+
+
+def test_bounds_of_the_highest_the_last_and_the_different_values(tmp_path: Path) -> None:
+    """The highest of 3, 9 and 7 is 9: 1 left to 10, +2.00; a row of 11 adds 1.00 more.
+
+    The last quantity is 19, not 25: 9.50 of 10.00, and a row of 20 adds 0.50. Three different values of four owed cost
+    12.00; the fourth costs nothing more, the fifth 3.00.
+    """
+    plans = {"most": (3, 9, 7), "last": (25, 19), "each": (1, 1, 1, 1)}
+    values = "abca"
+    starts = [f"{plan},2024-05-01,A,highest,{plan},started" for plan in plans]
+    usage = [
+        f"{plan},e{number},units,{quantity},2024-05-0{number + 2},{values[number]}"
+        for plan, quantities in plans.items()
+        for number, quantity in enumerate(quantities)
+    ]
+    files = {
+        "rate_cards/highest.v1.yaml": HIGHEST,
+        "accounts/1.csv": csv_text(ACCOUNTS, "A,2024-04-01,UTC"),
+        "subscriptions/1.csv": csv_text(SUBSCRIPTIONS, *starts),
+        "usage/1.csv": csv_text(USAGE, *usage),
+    }
+    write(tmp_path / "input", files)
+    before = previewed(tmp_path, AS_OF, within="0.25")
+    told = {
+        miss.charge: (miss.kind, miss.so_far, miss.to_bound, miss.change_to_bound, miss.next_unit)
+        for miss in before.near.misses
+    }
+    assert told == {
+        "seats": ("tier", 9, 1, Decimal("2.00"), Decimal("1.00")),
+        "disk": ("cap", Decimal("9.50"), Decimal("0.50"), Decimal(0), Decimal("0.50")),
+        "people": ("minimum", 3, 1, Decimal(0), Decimal("3.00")),
+    }
+    billed = crossed(tmp_path, AS_OF, before, before.near.misses)
+    assert {miss.charge: change for miss, change in billed} == {
+        "seats": Decimal("3.00"),
+        "disk": Decimal("0.50"),
+        "people": Decimal("3.00"),
+    }
+
+
+def test_rows_close_to_an_edge_are_listed_in_later_nights_too(tmp_path: Path, before: Previewed) -> None:
+    """What a night has read and counted is not at hand in the next one; its rows are listed as if they were new."""
+    bill(tmp_path, date(2024, 5, 2), files(), max_rejected=Decimal(1))
+    bill(tmp_path, date(2024, 5, 10), max_rejected=Decimal(1))
+    late = {"usage/2.csv": csv_text(USAGE, "edges,e16,units,16,2024-04-30T23:59,")}
+    assert previewed(tmp_path, AS_OF).near.edges == before.near.edges
+    write(tmp_path / "input", late)
+    (usage,) = [edge for edge in previewed(tmp_path, AS_OF).near.edges if edge.feed == "usage"]
+    assert (usage.rows_before, usage.rows_after) == (2, 1)
+    assert (usage.quantity_before, usage.quantity_after) == (Decimal(18), Decimal(4))
 
 
 def test_the_page_shows_what_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,7 @@ from tests.rehearsals import (
     stops,
     two_nights,
 )
+from tests.test_verify import NIGHTS as EXAMPLE_NIGHTS
 from tests.test_worked_examples import write_files
 from tests.worked_example import read_page
 from tests.worlds import arriving_worlds, scattered_worlds, worlds, write_world
@@ -47,7 +48,8 @@ from usage_rating.tables import TABLES
 from usage_rating.verification.comparison import Finding
 from usage_rating.verification.verdict import Scope, verify
 
-WORKED_EXAMPLES = Path(__file__).parent / "worked_examples"
+ROOT = Path(__file__).parents[1]
+WORKED_EXAMPLES = ROOT / "tests" / "worked_examples"
 FOR_PEOPLE = {"description", "evidence", "detail", "raw"}
 COLUMNS = {
     name: [column for column in table.columns if column not in FOR_PEOPLE]
@@ -131,22 +133,42 @@ def of_page(path: Path) -> Nights:
     ]
 
 
+def of_folder(folder: Path, nights: Mapping[date, str]) -> Nights:
+    """The nights over a folder of exports, each with the name of a file that comes before it, or none."""
+
+    def coming() -> Iterator[Coming]:
+        not_yet = [Path(name).name for name in nights.values() if name]
+        for night, name in nights.items():
+            not_yet = [other for other in not_yet if other != Path(name).name]
+            yield Coming(partial(copy_exports, folder, tuple(not_yet)), night)
+
+    return folder.name, lambda: list(coming())
+
+
+def copy_exports(folder: Path, not_yet: Sequence[str], to: Path) -> None:
+    """Copies what has come of a folder of exports."""
+    shutil.copytree(folder, to, ignore=shutil.ignore_patterns("README.md", *not_yet), dirs_exist_ok=True)
+
+
 def coming_of(world: World, nights: Sequence[date]) -> list[Coming]:
     """A world's nights."""
     policies = {"min_snapshot_share": world.min_snapshot_share}
     return [Coming(partial(write_world, world.until(number)), night, policies) for number, night in enumerate(nights)]
 
 
+# The first ones bill much in few nights.
 QUICK_NIGHTS: tuple[Nights, ...] = (
+    of_folder(ROOT / "docs" / "example", EXAMPLE_NIGHTS),
+    of_folder(ROOT / "data" / "sample", {date(2024, 5, 5): ""}),
     *map(of_scattered_world, range(3)),
-    *map(of_page, sorted(EDGE_PAGES.glob("*.md"))),
 )
 NIGHTS: tuple[Nights, ...] = (
     *QUICK_NIGHTS,
+    *map(of_arriving_world, range(10)),
     *map(of_scattered_world, range(3, 12)),
+    *map(of_page, sorted(EDGE_PAGES.glob("*.md"))),
     *map(of_usage_world, range(24)),
     *map(of_world, range(30)),
-    *map(of_arriving_world, range(10)),
     *(of_page(path) for path in sorted(WORKED_EXAMPLES.glob("*.md")) if path.name != "README.md"),
 )
 

@@ -25,17 +25,21 @@ def status(row: Row, reason: str) -> str:
     return "rejected" if row.refused or reason in ("bad_value", "conflicting_duplicate") else "held"
 
 
+def listed_in(replay: Replay, ledger: Ledger) -> dict[Row, str]:
+    """The rows that are listed after a run, each with the reason."""
+    known = replay.known
+    listed = {row: row.refused for row in known.refused} | ledger.resolved.listed | known.listings().listed
+    for state in replay.states.values():
+        listed |= state.judged.listed if state.judged else {}
+    return listed | known.strangers()[0]
+
+
 def outcomes_of(replay: Replay, ledger: Ledger) -> dict[Row, str]:
     """What became of every row after the last run: one of `UNLISTED`, or why it is listed."""
-    known, listings = replay.known, replay.known.listings()
-    found = listings.outcomes | ledger.resolved.outcomes
-    listed = {row: row.refused for row in known.refused} | ledger.resolved.listed | listings.listed
+    found = replay.known.listings().outcomes | ledger.resolved.outcomes
     for state in replay.states.values():
-        if state.judged:
-            found |= state.judged.outcomes
-            listed |= state.judged.listed
-    others_listed, others = known.strangers()
-    return found | others | listed | others_listed
+        found |= state.judged.outcomes if state.judged else {}
+    return found | replay.known.strangers()[1] | listed_in(replay, ledger)
 
 
 def feed_rows(run_id: str, outcomes: dict[Row, str], replay: Replay, ledger: Ledger) -> list[Key]:
@@ -81,10 +85,8 @@ def money_rows(issued: Iterable[Invoice]) -> list[Key]:
             own["rounding"] += line.amount - line.exact
         for line in invoice.lines:
             sums[*of_run, line.kind]["billed"] += line.amount
-        for (kind, *_), (_, amount) in invoice.differences.items():
-            sums[*of_run, kind]["billed"] += amount
-        for (kind, *_), (_, amount) in invoice.said.items() if invoice.corrects else ():
-            sums[*of_run, kind]["billed_before"] += amount
+        for line in invoice.said.values() if invoice.corrects else ():
+            sums[*of_run, line.kind]["billed_before"] += line.amount
     return [(*key, *own.values()) for key, own in sums.items() if any(own.values())]
 
 

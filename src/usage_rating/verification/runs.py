@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from fractions import Fraction
 from typing import Any
@@ -24,15 +24,14 @@ from usage_rating.verification.limits import Reached
 DAY = timedelta(days=1)
 OPENING = -(2**31)
 Key = tuple[Any, ...]
-Figures = tuple[Fraction, Fraction]
-NOTHING: Figures = (Fraction(0), Fraction(0))
 
 
 @dataclass
 class Invoice:
-    """An invoice as it was worked out; of a correction `differences` instead of lines.
+    """An invoice as it was worked out, a correction with lines of differences.
 
-    `worked_out` are all lines as they come to now, also those that do not show.
+    `said` is what it and its corrections so far come to; `worked_out` are all lines as they come to now, also those
+    that do not show.
     """
 
     kind: str
@@ -48,9 +47,8 @@ class Invoice:
     due_date: date
     run: int
     lines: list[Line] = field(default_factory=list)
-    differences: dict[Key, Figures] = field(default_factory=dict)
     corrects: "Invoice | None" = None
-    said: dict[Key, Figures] = field(default_factory=dict)
+    said: dict[Key, Line] = field(default_factory=dict)
     page: list[History] = field(default_factory=list)
     worked_out: list[Line] = field(default_factory=list)
     invoice_id: str = ""
@@ -59,8 +57,7 @@ class Invoice:
     @property
     def total(self) -> Fraction:
         """The sum of its lines."""
-        amounts = [line.amount for line in self.lines] + [amount for _, amount in self.differences.values()]
-        return sum(amounts, Fraction(0))
+        return sum((line.amount for line in self.lines), Fraction(0))
 
     @property
     def currency(self) -> str:
@@ -104,23 +101,38 @@ def shown(lines: Iterable[Line]) -> list[Line]:
     return [line for line in lines if line.is_shown]
 
 
-def keyed(lines: Iterable[Line]) -> dict[Key, Figures]:
-    """Lines added up as corrections do: by kind, charge and plan, of fees also by the cycle they are for."""
-    sums: dict[Key, Figures] = {}
+def keyed(lines: Iterable[Line]) -> dict[Key, Line]:
+    """Lines brought together as corrections do: by kind, charge and plan, of fees also by the cycle they are for."""
+    sums: dict[Key, Line] = {}
     for line in lines:
         key = line.kind, line.charge, line.plan, line.service_start if line.kind == "recurring" else None
-        quantity, amount = sums.get(key, NOTHING)
-        sums[key] = quantity + line.quantity, amount + line.amount
+        sums[key] = together(sums[key], line) if key in sums else line
     return sums
 
 
-def differences(before: dict[Key, Figures], now: dict[Key, Figures]) -> dict[Key, Figures]:
-    """What has to be said so that `before` comes to `now`."""
-    found = {}
+def together(one: Line, other: Line) -> Line:
+    """Two lines as one, with a unit price where it is a single one."""
+    return one._replace(
+        version=max(one.version, other.version),
+        quantity=one.quantity + other.quantity,
+        unit_price=one.unit_price if one.unit_price == other.unit_price else None,
+        amount=one.amount + other.amount,
+        service_start=min(one.service_start, other.service_start),
+        service_end=max(one.service_end, other.service_end),
+    )
+
+
+def differences(before: dict[Key, Line], now: dict[Key, Line]) -> list[Line]:
+    """The lines that have to be said so that `before` comes to `now`, each with what the line says now."""
+    found = []
     for key in before.keys() | now.keys():
-        old, new = before.get(key, NOTHING), now.get(key, NOTHING)
-        if old != new:
-            found[key] = new[0] - old[0], new[1] - old[1]
+        stands = now.get(key) or before[key]
+        nothing = stands._replace(quantity=Fraction(0), amount=Fraction(0))
+        old, new = before.get(key, nothing), now.get(key, nothing)
+        quantity, amount = new.quantity - old.quantity, new.amount - old.amount
+        if quantity or amount:
+            price = stands.unit_price if old.unit_price == new.unit_price else None
+            found.append(stands._replace(quantity=quantity, amount=amount, unit_price=price))
     return found
 
 
@@ -133,6 +145,16 @@ def _held_as(invoice: Invoice) -> tuple[str, int]:
     return invoice.kind, _place(invoice.corrects or invoice)
 
 
+@dataclass(frozen=True)
+class Held:
+    """Why an invoice waits, since which run, and as what it was worked out; without a price, what it would correct."""
+
+    reason: str
+    invoice: Invoice
+    run: int
+    since: date
+
+
 @dataclass
 class State:
     """A subscription between runs: what was issued of it, and what was told."""
@@ -141,7 +163,7 @@ class State:
     cycles: dict[int, Invoice] = field(default_factory=dict)
     history: dict[int, list[History]] = field(default_factory=dict)
     told: set[tuple[int, Fraction, Fraction]] = field(default_factory=set)
-    held: dict[tuple[str, int], tuple[str, Invoice | None]] = field(default_factory=dict)
+    held: dict[tuple[str, int], Held] = field(default_factory=dict)
     looked_until: int | None = None
     open_cycle: int | None = None
     judged: Judged | None = None
@@ -219,7 +241,7 @@ class Replay:
         facts = state.judged.facts
         assert facts is not None, "a subscription with a life has facts"
         has_held = any(kind == "correction" for kind, _ in state.held)
-        state.held.clear()
+        waited, state.held = state.held, {}
         issued = [invoice for invoice in self._due(facts, state, first, night) if self._passes(invoice, night, state)]
         for invoice in issued:
             self._issue(invoice, state)
@@ -227,6 +249,8 @@ class Replay:
             yield from self._corrections(facts, state, night, {id(invoice) for invoice in issued})
         if is_dirty:
             self._alert(facts, state, night, open_cycle)
+        for place in waited.keys() & state.held.keys():
+            state.held[place] = replace(state.held[place], run=waited[place].run, since=waited[place].since)
         yield from issued
         if issued:
             self.known.frozen.setdefault(
@@ -313,7 +337,7 @@ class Replay:
         last = sorted(own, key=lambda bill: (bill.cycle.end, bill.invoice_number))[-3:]
         if invoice.total <= night.max_change * max(bill.total for bill in last) or self.is_approved(invoice):
             return True
-        state.held[_held_as(invoice)] = "max_change", invoice
+        state.held[_held_as(invoice)] = Held("max_change", invoice, night.run, night.as_of)
         return False
 
     def _issue(self, invoice: Invoice, state: State) -> None:
@@ -333,7 +357,8 @@ class Replay:
             try:
                 lines, history = self._now(facts, invoice)
             except NoPrice:
-                state.held["correction", _place(invoice)] = "without_price", None  # until its row is put right
+                held = Held("without_price", invoice, night.run, night.as_of)  # until its row is put right
+                state.held["correction", _place(invoice)] = held
                 continue
             now = keyed(shown(lines))
             differs = differences(invoice.said, now)
@@ -352,13 +377,13 @@ class Replay:
                 night.as_of,
                 night.as_of + invoice.version.payment_days * DAY,
                 night.run,
-                differences=differs,
+                differs,
                 corrects=invoice,
                 said=invoice.said,
                 worked_out=lines,
             )
             if self._passes(correction, night, state):
-                invoice.said = now
+                invoice.said = keyed([*invoice.said.values(), *differs])
                 if invoice.kind == "cycle":
                     state.history[invoice.number] = history
                 yield correction

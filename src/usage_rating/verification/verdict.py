@@ -115,6 +115,7 @@ class _Verification:
     approvals: Approvals = field(default_factory=Approvals)
     versions: dict[tuple[str, str], Version | None] = field(default_factory=dict)
     seen: set[tuple[str, str]] = field(default_factory=set)
+    listed: dict[Row, comparison.Listed] = field(default_factory=dict)
     card_files: tuple[dict[str, Path], dict[str, Version]] | None = None
     as_of: date | None = field(init=False)
     invoice_id: str | None = field(init=False)
@@ -140,6 +141,7 @@ class _Verification:
                     replay.bills[invoice.account_id, invoice.rate_card].append(invoice)
             if wanted is None:
                 ledger.post(replay.known, issued, manifest.run_number)
+                self.listed = comparison.listed_now(self.listed, replay, ledger, manifest.run_number)
                 books.check_numbers(issued)
             books.compare([invoice for invoice in issued if self._is_meant(invoice)])
             worked_out += issued
@@ -355,7 +357,7 @@ class _Verification:
             compared["alerts of credit"] = credit, comparison.credit_alert_rows(ledger), comparison.CREDIT_ALERTS
             compared["credit_ledger"] = tables["credit_ledger"], comparison.entry_rows(ledger), comparison.ENTRIES
             outcomes, run_id = balances.outcomes_of(replay, ledger), self.chain.manifests[-1].run_id
-            listed = comparison.listed_rows(outcomes)
+            listed = comparison.listed_rows(self.listed)
             compared["rejected_rows"] = tables["rejected_rows"], listed, comparison.REJECTED
             last = [one for one in tables["balances"] if one["feed"] is not None and one["run_id"] == run_id]
             if tables["balances"]:

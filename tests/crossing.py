@@ -76,12 +76,13 @@ def usage_rows(miss: NearMiss, before: Previewed) -> list[str]:
 
 
 def cart_rows(miss: NearMiss, before: Previewed) -> list[str]:
-    """New carts, on from the first active instant of the cycle."""
+    """New carts, on from the first active instant of the cycle to its end: in the next one they would count as well."""
     assert miss.units_to_cross, "a bound that no cart crosses"
-    first = before.cycles[miss.subscription_id, miss.cycle_start]["first_active_at"]
+    cycle = before.cycles[miss.subscription_id, miss.cycle_start]
     return [
-        f"{miss.subscription_id},new {number},{instant(first)},{miss.counted_by},active"
+        f"{miss.subscription_id},new {miss.cycle_start:%m%d}{number},{instant(at)},{miss.counted_by},{state}"
         for number in range(int(miss.units_to_cross))
+        for at, state in ((cycle["first_active_at"], "active"), (cycle["ends_at"], "disabled"))
     ]
 
 

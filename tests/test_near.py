@@ -2,16 +2,26 @@
 
 import json
 import os
+from contextlib import suppress
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from tests.crossing import USAGE, Previewed, crossed, previewed
 from tests.folders import ACCOUNTS, CART_EVENTS, ONE_CUSTOMER, SUBSCRIPTIONS, bill, csv_text, write
+from tests.oracle import World
+from tests.test_properties import drawing
+from tests.worlds import write_world
+from tests.worlds_usage import usage_worlds
 from usage_rating.cli import app
+from usage_rating.errors import BadInput
+from usage_rating.near import NearMiss
 
 EXAMPLES = max(int(os.environ.get("RATING_EXAMPLES", "16")) // 2, 8)
 AS_OF = date(2024, 5, 20)
@@ -196,6 +206,25 @@ def test_the_rows_that_cross_change_the_bill_as_said(folder: Path, before: Previ
         (miss.subscription_id, miss.change) for miss in misses
     ]
     assert len(billed) == len(EXPECTED)
+
+
+@drawing(EXAMPLES)
+@given(usage_worlds(), st.data())
+def test_in_drawn_worlds_the_bill_changes_as_said(drawn: tuple[World, date], data: st.DataObject) -> None:
+    """One bound of each cycle is crossed; bounds far off as well, which are told the same way."""
+    world, as_of = drawn
+    with TemporaryDirectory() as name, suppress(BadInput):
+        folder = Path(name)
+        write_world(world, folder / "input")
+        before = previewed(folder, as_of, within="1")
+        listed = [miss for miss in before.near.misses if miss.kind != "upgrade"]
+        by_cycle: dict[tuple[str, date], list[NearMiss]] = {}
+        for miss in listed:
+            by_cycle.setdefault((miss.subscription_id, miss.cycle_start), []).append(miss)
+        chosen = [data.draw(st.sampled_from(own)) for own in by_cycle.values()]
+        event(f"bounds: {min(len(chosen), 3)}")
+        billed = crossed(folder, as_of, before, chosen)
+        assert [change for _, change in billed] == [miss.change for miss in chosen], chosen
 
 
 HIGHEST = """\

@@ -73,6 +73,32 @@ kept_of_issued_now as (
     having sum(usage_rows) > 0
 ),
 
+counted_in_cycles as (
+    select
+        'one_off_charges' as feed,
+        subscription_id,
+        cycle_start,
+        1 as row_count
+    from one_off_charges_judged
+    where verdict = 'counted'
+    union all
+    select
+        'usage' as feed,
+        subscription_id,
+        cycle_start,
+        1 as row_count
+    from usage_rows_judged
+    where verdict = 'counted'
+    union all
+    select
+        'usage' as feed,
+        subscription_id,
+        cycle_start,
+        usage_rows as row_count
+    from usage_sums
+    where trouble is null
+),
+
 outcomes as (
     select
         feed,
@@ -116,29 +142,11 @@ outcomes as (
     where topups.verdict = 'counted'
     union all
     select
-        'one_off_charges' as feed,
+        counted.feed,
         case when issued.cycle_start is not null then 'rated' else 'not_due' end as outcome,
-        1 as row_count
-    from one_off_charges_judged as one_offs
-    left join issued
-        on one_offs.subscription_id = issued.subscription_id and one_offs.cycle_start = issued.cycle_start
-    where one_offs.verdict = 'counted'
-    union all
-    select
-        'usage' as feed,
-        case when issued.cycle_start is not null then 'rated' else 'not_due' end as outcome,
-        1 as row_count
-    from usage_rows_judged as usage
-    left join issued on usage.subscription_id = issued.subscription_id and usage.cycle_start = issued.cycle_start
-    where usage.verdict = 'counted'
-    union all
-    select
-        'usage' as feed,
-        case when issued.cycle_start is not null then 'rated' else 'not_due' end as outcome,
-        sums.usage_rows as row_count
-    from usage_sums as sums
-    left join issued on sums.subscription_id = issued.subscription_id and sums.cycle_start = issued.cycle_start
-    where sums.trouble is null
+        counted.row_count
+    from counted_in_cycles as counted
+    left join issued on counted.subscription_id = issued.subscription_id and counted.cycle_start = issued.cycle_start
     union all
     select
         'usage' as feed,

@@ -14,6 +14,7 @@ from usage_rating.report import NightReport
 from usage_rating.settings import Settings
 from usage_rating.tables import TABLES
 
+EXAMPLE = Path(__file__).parents[1] / "docs" / "example"
 ACCOUNTS = "account_id,created_at,time_zone"
 SUBSCRIPTIONS = "subscription_id,effective_at,account_id,rate_card,plan,event"
 CART_EVENTS = "subscription_id,cart_id,occurred_at,category,state"
@@ -65,6 +66,24 @@ def bill(folder: Path, as_of: date, files: Mapping[str, str | bytes] | None = No
     """Adds the files to `folder`/input and runs a night over it into `folder`/output."""
     write(folder / "input", files or {})
     return run_night(settings_of(folder, as_of, **policies))
+
+
+# The nights of the docs' example, each with the file that comes late, in it.
+EXAMPLE_NIGHTS = {
+    date(2024, 4, 10): "",
+    date(2024, 6, 6): "cart_events/2024-06-06.csv",
+    date(2024, 6, 7): "usage/2024-06-07.csv",
+}
+
+
+def bill_example(input_folder: Path, output: Path) -> None:
+    """Bills the docs' example on its three nights: rows come late, invoices are corrected."""
+    late = shutil.ignore_patterns(*(Path(name).name for name in EXAMPLE_NIGHTS.values() if name))
+    shutil.copytree(EXAMPLE, input_folder, ignore=late)
+    for night, name in EXAMPLE_NIGHTS.items():
+        if name:
+            shutil.copy(EXAMPLE / name, input_folder / name)
+        run_night(Settings(input=input_folder, output=output, as_of=night, threads=1))
 
 
 def copied(folder: Path, to: Path) -> Path:

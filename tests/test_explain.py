@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from tests.folders import ACCOUNTS, CART_EVENTS, SUBSCRIPTIONS, bill, csv_text, rows, write
+from tests.folders import ACCOUNTS, CART_EVENTS, SUBSCRIPTIONS, bill, bill_example, csv_text, rows, write
 from usage_rating.cli import app
 from usage_rating.errors import BadInput
 from usage_rating.explanation.explaining import explain, explain_in
@@ -29,17 +29,10 @@ from usage_rating.explanation.prices import price_steps
 from usage_rating.explanation.rework import Archive, State, open_archive
 from usage_rating.explanation.text import as_text
 from usage_rating.explanation.trace import trace_in
-from usage_rating.night import run_night
 from usage_rating.rate_cards import Price, RateCard
-from usage_rating.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "explain.md").read_text(encoding="utf-8")
-NIGHTS = {
-    date(2024, 4, 10): "",
-    date(2024, 6, 6): "cart_events/2024-06-06.csv",
-    date(2024, 6, 7): "usage/2024-06-07.csv",
-}
 
 # ---- figures redone from the text alone
 
@@ -186,14 +179,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example of the docs, billed on its three nights, in the folders that docs/explain.md names."""
     folder = tmp_path_factory.mktemp("example")
-    late = shutil.ignore_patterns(*(Path(name).name for name in NIGHTS.values() if name))
-    shutil.copytree(ROOT / "docs" / "example", folder / "docs" / "example", ignore=late)
-    for night, name in NIGHTS.items():
-        if name:
-            shutil.copy(ROOT / "docs" / "example" / name, folder / "docs" / "example" / name)
-        run_night(
-            Settings.model_validate({"input": folder / "docs/example", "output": folder / "output", "as_of": night})
-        )
+    bill_example(folder / "docs" / "example", folder / "output")
     (folder / "out").symlink_to("output")
     return folder
 

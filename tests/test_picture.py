@@ -1,7 +1,6 @@
 """`explain --svg`: what is drawn is read back from the file, and held against the rows and the published lines."""
 
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,16 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from tests.folders import ONE_CUSTOMER, bill, csv_text
+from tests.folders import ONE_CUSTOMER, bill, bill_example, csv_text
 from usage_rating.cli import app
 
 ROOT = Path(__file__).parents[1]
-EXAMPLE = ROOT / "docs" / "example"
-NIGHTS = {
-    date(2024, 4, 10): "",
-    date(2024, 6, 6): "cart_events/2024-06-06.csv",
-    date(2024, 6, 7): "usage/2024-06-07.csv",
-}
 SVG = "{http://www.w3.org/2000/svg}"
 NEAR = 0.002  # of the cycle, or of the least thing shown: the file has six digits
 
@@ -32,12 +25,7 @@ NEAR = 0.002  # of the cycle, or of the least thing shown: the file has six digi
 def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example of the docs, billed on its three nights."""
     folder = tmp_path_factory.mktemp("example")
-    late = shutil.ignore_patterns(*(Path(name).name for name in NIGHTS.values() if name))
-    shutil.copytree(EXAMPLE, folder / "input", ignore=late)
-    for night, name in NIGHTS.items():
-        if name:
-            shutil.copy(EXAMPLE / name, folder / "input" / name)
-        bill(folder, night)
+    bill_example(folder / "input", folder / "output")
     return folder
 
 

@@ -21,7 +21,7 @@ from hypothesis import given
 from typer.testing import CliRunner
 
 from tests.comparison import settings_for
-from tests.folders import bill, copied, csv_text
+from tests.folders import bill, bill_example, copied, csv_text
 from tests.oracle import World
 from tests.test_properties import drawing
 from tests.test_properties_usage import EXAMPLES
@@ -36,11 +36,6 @@ from usage_rating.verification.verdict import Scope, Verdict, verify
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "src" / "usage_rating" / "verification").glob("*.py"))
 MAY_IMPORT = {"pyarrow", "rich", "ruamel", "zstandard"}
-NIGHTS = {
-    date(2024, 4, 10): "",
-    date(2024, 6, 6): "cart_events/2024-06-06.csv",
-    date(2024, 6, 7): "usage/2024-06-07.csv",
-}
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +51,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example of the docs, billed on its three nights: rows come late, invoices are corrected."""
     folder = tmp_path_factory.mktemp("example")
-    late = shutil.ignore_patterns(*(Path(name).name for name in NIGHTS.values() if name))
-    shutil.copytree(ROOT / "docs" / "example", folder / "input", ignore=late)
-    for night, name in NIGHTS.items():
-        if name:
-            shutil.copy(ROOT / "docs" / "example" / name, folder / "input" / name)
-        bill(folder, night)
+    bill_example(folder / "input", folder / "output")
     return folder
 
 

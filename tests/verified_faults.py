@@ -20,7 +20,7 @@ import duckdb
 import pyarrow.parquet as pq
 
 from tests.comparison import Rows, rows_of, settings_for
-from tests.folders import copied
+from tests.folders import EXAMPLE, EXAMPLE_NIGHTS, copied
 from tests.oracle import World
 from tests.rehearsals import (
     EDGE_PAGES,
@@ -35,7 +35,6 @@ from tests.rehearsals import (
     stops,
     two_nights,
 )
-from tests.test_verify import NIGHTS as EXAMPLE_NIGHTS
 from tests.test_worked_examples import write_files
 from tests.worked_example import read_page
 from tests.worlds import arriving_worlds, scattered_worlds, worlds, write_world
@@ -158,7 +157,7 @@ def coming_of(world: World, nights: Sequence[date]) -> list[Coming]:
 
 # The first ones bill much in few nights.
 QUICK_NIGHTS: tuple[Nights, ...] = (
-    of_folder(ROOT / "docs" / "example", EXAMPLE_NIGHTS),
+    of_folder(EXAMPLE, EXAMPLE_NIGHTS),
     of_folder(ROOT / "data" / "sample", {date(2024, 5, 5): ""}),
     *map(of_scattered_world, range(3)),
 )

@@ -69,10 +69,10 @@ def levels(times: Iterable[On], segments: Iterable[Record]) -> list[Level]:
     return found
 
 
-def course(state: State, category: str, cycle_start: date) -> list[Level]:
-    """How many carts of a category were active, stretch by stretch of a cycle."""
+def course(state: State, times: Iterable[On], cycle_start: date) -> list[Level]:
+    """How many carts were active, stretch by stretch of a cycle."""
     segments = state.of("active_segments", cycle_start=cycle_start)
-    return levels(times_on(state, category), sorted(segments, key=lambda each: each["segment_from"]))
+    return levels(times, sorted(segments, key=lambda each: each["segment_from"]))
 
 
 def highest(stretches: Iterable[Level]) -> list[Level]:
@@ -85,7 +85,7 @@ def peak(context: Context, line: Record) -> Worked:
     """The most carts of a category at one instant, and what hangs on it."""
     card, charge, state = context.card(line), context.charge(line), context.state
     times = times_on(state, charge.category)
-    stretches = course(state, charge.category, line["service_start"])
+    stretches = course(state, times, line["service_start"])
     reached = highest(stretches)[0]
     evidence = json.loads(line["evidence"])
     assert reached.carts == line["quantity"], "the carts listed give the peak billed"
@@ -104,13 +104,17 @@ def peak(context: Context, line: Record) -> Worked:
         "second_highest": max((level.carts for level in stretches if level.carts < reached.carts), default=None),
         "without_shortest_lived": {key: value for key, value in without.items() if key != "says"},
     }
-    return Worked(steps, amount, peak_rows(context, line), details)
+    return Worked(steps, amount, _rows(state, charge.category, on), details)
 
 
 def peak_rows(context: Context, line: Record) -> list[SourceRow]:
     """The rows that switched on the carts of the peak: an event, or else a listing."""
     state, category = context.state, context.charge(line).category
     reached_at = datetime.fromisoformat(json.loads(line["evidence"])["peak_at"])
+    return _rows(state, category, _on_at(times_on(state, category), reached_at))
+
+
+def _rows(state: State, category: str, on: list[On]) -> list[SourceRow]:
     events, listings = (
         {
             (row["cart_id"], row[column]): source_row(feed, row, f"switches on {row['cart_id']}")
@@ -118,7 +122,6 @@ def peak_rows(context: Context, line: Record) -> list[SourceRow]:
         }
         for feed, column in (("cart_events", "occurred_at"), ("cart_snapshots", "snapshot_at"))
     )
-    on = _on_at(times_on(state, category), reached_at)
     said = (events.get((each.cart_id, each.since)) or listings.get((each.cart_id, each.since)) for each in on)
     return [row for row in said if row]
 
@@ -128,13 +131,17 @@ def _on_at(times: Iterable[On], at: datetime) -> list[On]:
     return sorted((time for time in times if time.since <= at < time.until), key=lambda on: (on.since, on.cart_id))
 
 
+def reached_and_lasted(peak: Level, category: str) -> str:
+    """A peak in a sentence."""
+    return (
+        f"the most {category} carts active at one time: {peak.carts:,}, reached at {instant(peak.since)}; "
+        f"it lasted {lasting(seconds_between(peak.since, peak.until))}, until {instant(peak.until)}"
+    )
+
+
 def _when(stretches: list[Level], reached: Level, category: str) -> list[str]:
     times = highest(stretches)
-    lasted = lasting(seconds_between(reached.since, reached.until))
-    steps = [
-        f"the most {category} carts active at one time: {reached.carts:,}, reached at {instant(reached.since)}; "
-        f"it lasted {lasted}, until {instant(reached.until)}"
-    ]
+    steps = [reached_and_lasted(reached, category)]
     if len(times) > 1:
         total = sum((seconds_between(level.since, level.until) for level in times), Fraction(0))
         steps.append(f"there were as many {len(times):,} times in the cycle, for {lasting(total)} in all")

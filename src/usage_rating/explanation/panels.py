@@ -1,17 +1,17 @@
 """What a picture of an invoice shows, as exact figures: a peak over its cycle, usage under its spending limit."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
-from usage_rating.explanation.carts import Level, course, highest
+from usage_rating.explanation.carts import Level, course, highest, reached_and_lasted, times_on
 from usage_rating.explanation.context import Context
-from usage_rating.explanation.figures import instant, lasting, money, plain, seconds_between, span
-from usage_rating.explanation.limits import LIMITED, limits_in_force
+from usage_rating.explanation.figures import instant, money, plain, span
+from usage_rating.explanation.limits import LIMITED, Limit, limits_in_force
 from usage_rating.explanation.model import Explanation, Line
-from usage_rating.rate_cards import PeakCharge
+from usage_rating.rate_cards import PeakCharge, RateCard
 from usage_rating.time_zones import midnight, zone
 
 TICKS_MAX = 8
@@ -31,7 +31,11 @@ class CartsPanel:
     @property
     def peaks(self) -> list[Level]:
         """The stretches with the most carts; none where there was no cart."""
-        return [level for level in highest(self.levels) if level.carts]
+        return _peaks(self.levels)
+
+
+def _peaks(levels: list[Level]) -> list[Level]:
+    return [level for level in highest(levels) if level.carts]
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,6 @@ class Charged:
     since: datetime
     charged: Decimal
     due: Decimal
-
-
-@dataclass(frozen=True)
-class InForce:
-    """A spending limit from an instant of the cycle on, and the shares of it of which alerts tell."""
-
-    since: datetime
-    amount: Decimal
-    thresholds: list[Decimal]
 
 
 @dataclass(frozen=True)
@@ -63,13 +58,17 @@ class Alert:
 
 @dataclass(frozen=True)
 class LimitPanel:
-    """The usage of a cycle under its spending limit; of a correction also as it was billed before."""
+    """The usage of a cycle under its spending limit; of a correction also as it was billed before.
+
+    `thresholds` are the shares of each limit of which alerts tell.
+    """
 
     heading: str
     says: str
     currency: str
     minor_digits: int
-    limits: list[InForce]
+    limits: list[Limit]
+    thresholds: list[Decimal]
     charges: list[Charged]
     crossed: Charged | None
     alerts: list[Alert]
@@ -123,7 +122,8 @@ def _carts(line: Line, explained: Explanation, now: Context, before: Context | N
     charge = now.state.cards[line.rate_card_version].plans[str(line.plan)][line.charge]
     assert isinstance(charge, PeakCharge)
     then, earlier = (
-        course(context.state, charge.category, line.service_start) if context else [] for context in (now, before)
+        course(context.state, times_on(context.state, charge.category), line.service_start) if context else []
+        for context in (now, before)
     )
     amount = f"{plain(line.amount, explained.minor_digits)} {explained.invoice['currency']}"
     return CartsPanel(
@@ -140,15 +140,11 @@ def _carts(line: Line, explained: Explanation, now: Context, before: Context | N
 
 def most_carts(levels: list[Level], category: str) -> str:
     """A peak in a sentence, as the text has it."""
-    found = [level for level in highest(levels) if level.carts]
+    found = _peaks(levels)
     if not found:
         return f"no {category} cart was active"
-    lasted = lasting(seconds_between(found[0].since, found[0].until))
     times = f", the first of {len(found):,} times" if len(found) > 1 else ""
-    return (
-        f"the most {category} carts active at one time: {found[0].carts:,}, reached at {instant(found[0].since)}; it "
-        f"lasted {lasted}, until {instant(found[0].until)}{times}"
-    )
+    return f"{reached_and_lasted(found[0], category)}{times}"
 
 
 def _limit(lines: list[Line], now: Context, before: Context | None) -> Iterator[LimitPanel]:
@@ -165,10 +161,11 @@ def _limit(lines: list[Line], now: Context, before: Context | None) -> Iterator[
     numbers = ", ".join(str(line.line_number) for line in shown)
     yield LimitPanel(
         heading=f"Line{'' if len(shown) == 1 else 's'} {numbers}: usage under the spending limit",
-        says=_comes_to(now, before),
+        says=_comes_to(card, limits, crossed, charges, earlier if before else None),
         currency=card.currency,
         minor_digits=card.minor_digits,
-        limits=[InForce(max(limit.since, begins), limit.amount, shares) for limit in limits],
+        limits=[replace(limit, since=max(limit.since, begins)) for limit in limits],
+        thresholds=shares,
         charges=charges,
         crossed=crossed,
         alerts=[Alert(each["reached_at"], each["threshold"], each["limit_amount"]) for each in told],
@@ -183,20 +180,18 @@ def _charges(context: Context) -> list[Charged]:
     return list(last.values())
 
 
-def _comes_to(now: Context, before: Context | None) -> str:
+def _comes_to(
+    card: RateCard, limits: list[Limit], crossed: Charged | None, now: list[Charged], before: list[Charged] | None
+) -> str:
     """The main figures of usage under its limit, in a sentence."""
-    card = now.card(now.invoice)
-    parts = [f"a limit of {money(limit.amount, card)} from {instant(limit.since)} on" for limit in limits_in_force(now)]
-    charges = _charges(now)
-    crossed = [each for each in charges if each.due > each.charged]
+    parts = [f"a limit of {money(limit.amount, card)} from {instant(limit.since)} on" for limit in limits]
     if crossed:
-        parts.append(f"crossed at {instant(crossed[0].since)}")
-    for context, word in ((before, "before: "), (now, "now: " if before else "")):
-        own = _charges(context)[-1:] if context else []
+        parts.append(f"crossed at {instant(crossed.since)}")
+    for charges, word in ((before or [], "before: "), (now, "" if before is None else "now: ")):
         parts += [
             f"{word}charged in all {money(each.charged, card)} of {money(each.due, card)}, "
             f"{money(each.due - each.charged, card)} clipped"
-            for each in own
+            for each in charges[-1:]
         ]
     return "; ".join(parts)
 

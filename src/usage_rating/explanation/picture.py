@@ -289,7 +289,7 @@ def _draw_limits(canvas: Canvas, panel: LimitPanel) -> None:
         at = (_x(limit.since, picture), _y(limit.amount))
         word = "raised to" if number else "limit"
         canvas.text(f"{word} {_money(limit.amount, panel)}", at, (2, 3, "left"), (-2, 3, "right"))
-    for share in limits[0].thresholds:
+    for share in panel.thresholds:
         if share < 1:
             heights = [_y(each.amount * share) for each in limits for _ in "  "]
             canvas.line(f"share-{share}", (x, heights), color=GREY, linewidth=0.6, linestyle=(0, (1, 2)))

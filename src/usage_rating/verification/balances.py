@@ -1,14 +1,15 @@
 """The books of a run: what became of every row, and how what is billed comes from exact figures."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any
 
 from usage_rating.verification.feeds import Row
-from usage_rating.verification.known import INSTANTS
+from usage_rating.verification.known import INSTANTS, Judged
 from usage_rating.verification.ledger import Ledger
 from usage_rating.verification.published import Record
+from usage_rating.verification.rows import Resolved
 from usage_rating.verification.runs import Invoice, Replay
 
 UNLISTED = ("counted", "duplicate", "superseded", "voided")
@@ -27,19 +28,27 @@ def status(row: Row, reason: str) -> str:
 
 def listed_in(replay: Replay, ledger: Ledger) -> dict[Row, str]:
     """The rows that are listed after a run, each with the reason."""
-    known = replay.known
-    listed = {row: row.refused for row in known.refused} | ledger.resolved.listed | known.listings().listed
-    for state in replay.states.values():
-        listed |= state.judged.listed if state.judged else {}
-    return listed | known.strangers()[0]
+    listed = {row: row.refused for row in replay.known.refused}
+    for each in _judged(replay, ledger):
+        listed |= each.listed
+    return listed
 
 
 def outcomes_of(replay: Replay, ledger: Ledger) -> dict[Row, str]:
     """What became of every row after the last run: one of `UNLISTED`, or why it is listed."""
-    found = replay.known.listings().outcomes | ledger.resolved.outcomes
-    for state in replay.states.values():
-        found |= state.judged.outcomes if state.judged else {}
-    return found | replay.known.strangers()[1] | listed_in(replay, ledger)
+    found: dict[Row, str] = {}
+    listed = {row: row.refused for row in replay.known.refused}
+    for each in _judged(replay, ledger):
+        found |= each.outcomes
+        listed |= each.listed
+    return found | listed
+
+
+def _judged(replay: Replay, ledger: Ledger) -> Iterator[Judged | Resolved]:
+    yield ledger.resolved
+    yield replay.known.listings()
+    yield from (state.judged for state in replay.states.values() if state.judged)
+    yield from replay.known.strangers()
 
 
 def feed_rows(run_id: str, outcomes: dict[Row, str], replay: Replay, ledger: Ledger) -> list[Key]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from usage_rating.verification.calendar import Cycle
 from usage_rating.verification.feeds import Row
-from usage_rating.verification.rows import Resolved, resolve
+from usage_rating.verification.rows import resolve
 from usage_rating.verification.subscriptions import FOREVER, Life
 
 Cart = tuple[str, str]
@@ -22,19 +22,18 @@ class Snapshots:
     listed: dict[int, set[Cart]] = field(default_factory=dict)
     own: dict[str, list[Row]] = field(default_factory=dict)
     held: set[int] = field(default_factory=set)
-    resolved: Resolved = field(default_factory=Resolved)
 
     def judge(self, share: Fraction, approved: set[int], is_late: Callable[[Row], bool]) -> None:
         """Sets each too small a listing aside, against the one before it, and what speaks of closed books."""
-        self.resolved = resolve(self.rows, is_late=is_late)
-        late = {row for row in self.rows if self.resolved.listed.get(row) == "late" or (row.refused and is_late(row))}
+        resolved = resolve(self.rows, is_late=is_late)
+        late = {row for row in self.rows if resolved.listed.get(row) == "late" or (row.refused and is_late(row))}
         self.listed, self.own = defaultdict(set), defaultdict(list)
         sizes: dict[int, int] = defaultdict(int)
         by_key: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
         for row in self.rows:
             if None not in row.key and row not in late:
                 by_key[row.key].append(row)
-        counting = {row.key: row for row in self.resolved.counting}
+        counting = {row.key: row for row in resolved.counting}
         for (at, *cart), rows in by_key.items():
             said = counting.get((at, *cart))
             self.listed[at]  # the instant is one of a listing, be it an empty one

@@ -1,7 +1,7 @@
 """What is known at a run: the rows of all files so far, and what of them counts for a subscription."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from fractions import Fraction
@@ -227,18 +227,13 @@ class Known:
 
         return resolve(self.snapshots.rows, reason, is_late=self.is_late)
 
-    def strangers(self) -> tuple[dict[Row, str], dict[Row, str]]:
-        """Rows of subscriptions of which no row is known, and of accounts: those that are listed, and all others."""
-        listed: dict[Row, str] = {}
-        outcomes: dict[Row, str] = {}
+    def strangers(self) -> Iterator[Judged | Resolved]:
+        """What became of the rows of subscriptions of which no row is known, and of accounts."""
         own = {subscription_id for feed in BY_SUBSCRIPTION for subscription_id in self.of[feed]}
         for subscription_id in (own | self.charge_ids.keys()) - self.of["subscriptions"].keys():
-            judged = self.judge(subscription_id)
-            listed, outcomes = listed | judged.listed, outcomes | judged.outcomes
+            yield self.judge(subscription_id)
         for rows in self.of["accounts"].values():
-            resolved = resolve(rows, self._moves_cycles)
-            listed, outcomes = listed | resolved.listed, outcomes | resolved.outcomes
-        return listed, outcomes
+            yield resolve(rows, self._moves_cycles)
 
     # ---- everything else of a subscription
 

@@ -14,15 +14,13 @@ FINAL = "bad_value"
 class Resolved:
     """The rows that count, and the others that are listed, each with its reason.
 
-    `voided` holds the keys that a void took out, `standing` every row but repeats and conflicting ones, `fitting` those
-    of them that nothing holds. `outcomes` has every row that is not listed: `counted`, `duplicate`, `superseded` or
-    `voided`.
+    `voided` holds the keys that a void took out, `fitting` every row, but repeats and conflicting ones, that nothing
+    holds. `outcomes` has every row that is not listed: `counted`, `duplicate`, `superseded` or `voided`.
     """
 
     counting: list[Row] = field(default_factory=list)
     listed: dict[Row, str] = field(default_factory=dict)
     voided: set[Hashable] = field(default_factory=set)
-    standing: list[Row] = field(default_factory=list)
     fitting: list[Row] = field(default_factory=list)
     outcomes: dict[Row, str] = field(default_factory=dict)
 
@@ -84,7 +82,6 @@ def resolve(
             by_key[row.key].append(row)
     for key, own in by_key.items():
         standing, conflicting = stood(own, scope)
-        resolved.standing += standing
         resolved.listed |= dict.fromkeys(conflicting, "conflicting_duplicate")
         reasons = {row: "late" if is_late(row) else "" if row.is_void else reason_of(row) for row in standing}
         fitting = [row for row, reason in reasons.items() if not reason]

@@ -356,11 +356,11 @@ class _Verification:
             credit = own("alerts", "credit_exhausted")
             compared["alerts of credit"] = credit, comparison.credit_alert_rows(ledger), comparison.CREDIT_ALERTS
             compared["credit_ledger"] = tables["credit_ledger"], comparison.entry_rows(ledger), comparison.ENTRIES
-            outcomes, run_id = balances.outcomes_of(replay, ledger), self.chain.manifests[-1].run_id
             listed = comparison.listed_rows(self.listed)
             compared["rejected_rows"] = tables["rejected_rows"], listed, comparison.REJECTED
-            last = [one for one in tables["balances"] if one["feed"] is not None and one["run_id"] == run_id]
             if tables["balances"]:
+                run_id, outcomes = self.chain.manifests[-1].run_id, balances.outcomes_of(replay, ledger)
+                last = [one for one in tables["balances"] if one["feed"] is not None and one["run_id"] == run_id]
                 of_feeds = balances.feed_rows(run_id, outcomes, replay, ledger)
                 compared["balances of feeds"] = last, of_feeds, balances.FEED_NAMES
             runs = [(manifest.run_id, date.fromisoformat(manifest.as_of)) for manifest in self.chain.manifests]

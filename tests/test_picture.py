@@ -58,7 +58,7 @@ def read(file: Path) -> Drawn:
         if re.fullmatch(r"ytick_\d+", each.get("id", "")):
             text = next(each.iter(f"{SVG}text"))
             line = next(path for path in each.iter(f"{SVG}path") if path.get("clip-path"))
-            marks.append((points_of(line)[0][1], float(str(text.text))))
+            marks.append((points_of(line)[0][1], float(str(text.text).replace(",", ""))))
     (low, least), (high, most) = marks[0], marks[-1]
     lines = {}
     for each in panel.iter(f"{SVG}g"):
@@ -128,6 +128,50 @@ def test_the_running_charge_ends_where_the_lines_do_and_stays_under_its_limit(ex
     assert lines["mark"][0][1] == pytest.approx(100, abs=unit)
 
 
+LIMITED_CARD = """\
+rate_card: apps
+version: 1
+effective_from: 2024-01-01
+reason: Usage under a spending limit.
+currency: USD
+cycle: {every: 30 days, anchor: subscription_started}
+spending_limit: {default: "LIMIT", alert_at: ["0.9", "1"]}
+plans:
+  basic:
+    messages: {kind: usage, meter: messages, aggregation: sum, price: {per_unit: "0.50"}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("limit", "raises", "charged", "words"),
+    [
+        ("0.00", [], 0, ["limit 0.00", "crossed 12 Jan 00:00", "charged 0.00", "clipped 25.00", "due 25.00, above"]),
+        ("1000000.00", [], 25, ["limit 1,000,000.00", "charged 25.00"]),
+        ("1.00", ["2024-01-12T05:00,5.00", "2024-01-12T06:00,8.00"], 8, ["raised to 8.00", "due 25.00, above"]),
+    ],
+    ids=["a limit of nothing", "far below it", "raised twice within an hour"],
+)
+def test_limits_of_any_height(limit: str, raises: list[str], charged: int, words: list[str], tmp_path: Path) -> None:
+    files = ONE_CUSTOMER | {
+        "rate_cards/apps.v1.yaml": LIMITED_CARD.replace("LIMIT", limit),
+        "subscriptions/1.csv": csv_text(
+            "subscription_id,effective_at,account_id,rate_card,plan,event", "S1,2024-01-10,A1,apps,basic,started"
+        ),
+        "cart_events/1.csv": csv_text("subscription_id,cart_id,occurred_at,category,state"),
+        "usage/1.csv": csv_text(
+            "event_id,subscription_id,occurred_at,meter,quantity",
+            "u1,S1,2024-01-12,messages,30",
+            "u2,S1,2024-01-20,messages,20",
+        ),
+        "spending_limits/1.csv": csv_text("subscription_id,agreed_at,limit_amount", *(f"S1,{one}" for one in raises)),
+    }
+    bill(tmp_path, date(2024, 2, 20), files)
+    draw(tmp_path, "1", to=tmp_path / "limit.svg")
+    assert read(tmp_path / "limit.svg").lines["charged"][-1] == pytest.approx((1, charged), abs=float(limit) * NEAR)
+    told = {str(text.text) for text in tree_of(tmp_path / "limit.svg").iter(f"{SVG}text")}
+    assert told.issuperset(words), told
+
+
 def test_the_same_figures_give_the_same_bytes_and_replace_what_was_there(example: Path, tmp_path: Path) -> None:
     target = tmp_path / "one.svg"
     target.write_text("what was there", encoding="utf-8")
@@ -169,6 +213,7 @@ def test_where_there_is_nothing_to_draw_no_file_is_written(example: Path, tmp_pa
     for invoice, file, says in (
         ("orders/1", tmp_path / "no.svg", "nothing to draw of orders/1"),
         ("apps/7", tmp_path / "missing" / "no.svg", "cannot be written"),
+        ("apps/7", Path(), "is a directory"),
     ):
         places = ["--input", str(example / "input"), "--output", str(example / "output"), "--svg", str(file)]
         code = "from usage_rating.cli import main; main()"

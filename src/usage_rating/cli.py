@@ -291,7 +291,9 @@ def explain(
     json: Annotated[bool, typer.Option("--json", help="The same for programs, with every row.")] = False,
     svg: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw it too: peaks of carts, and usage under its spending limit."),
+        typer.Option(
+            metavar="FILE", dir_okay=False, help="Draw it too: peaks of carts, and usage under its spending limit."
+        ),
     ] = None,
 ) -> None:
     """Say how an invoice came about: each figure step by step, down to the rows of the input files.
@@ -309,7 +311,7 @@ def explain(
     from usage_rating.explanation.model import as_json_text  # noqa: PLC0415
     from usage_rating.explanation.text import as_text  # noqa: PLC0415
 
-    if svg:
+    if svg is not None:
         from usage_rating.explanation.picture import write_picture  # noqa: PLC0415
 
         explained, picture = explain_to_draw(input, output, invoice, line)

@@ -102,11 +102,10 @@ def picture_of(explained: Explanation, now: Context, before: Context | None) -> 
     corrects = f" of {invoice['corrects_invoice_id']}" if kind == "correction" else ""
     total = plain(invoice["total"], explained.minor_digits)
     return Picture(
-        title=f"Invoice {invoice['invoice_number']} of {invoice['rate_card']}",
+        title=f"Invoice {invoice['invoice_number']} of {invoice['rate_card']}: {total} {invoice['currency']}",
         subtitles=[
             f"{kind}{corrects} for {invoice['subscription_id']} of account {invoice['account_id']}",
-            f"{span(cycle['cycle_start'], cycle['cycle_end'])}, days in {cycle['time_zone']}; total {total} "
-            f"{invoice['currency']}; {invoice['invoice_id']}",
+            f"{span(cycle['cycle_start'], cycle['cycle_end'])}, days in {cycle['time_zone']}; {invoice['invoice_id']}",
         ],
         starts_at=cycle["starts_at"],
         ends_at=cycle["ends_at"],

@@ -177,13 +177,13 @@ class Canvas:
         self.axes.set_yticks([_y(mark) for mark in marks], [plain(mark) for mark in marks])
 
     def text(self, text: str, at: tuple[float, float], *places: tuple[float, float, Side], color: str = INK) -> None:
-        """Puts a text beside a point, at the first of some places where it covers no other; else not at all.
+        """Puts a text beside a point, at the first of some places where it covers no text and no axis; else not at all.
 
         :param places: away from the point, in points, and the side of the text that is there
         """
         rows = text.split("\n")
         wide, high = max(_width(row, SMALL) for row in rows), SMALL * 1.25 * len(rows)
-        x, y = self.axes.transData.transform(at)
+        (x, y), frame = self.axes.transData.transform(at), self.axes.bbox
         for right, up, side in places:
             low = y + up if up >= 0 else y + up - high
             left = x + right if side == "left" else x + right - wide
@@ -191,7 +191,7 @@ class Canvas:
             is_free = all(
                 box[2] <= own[0] or own[2] <= box[0] or box[3] <= own[1] or own[3] <= box[1] for own in self._taken
             )
-            if is_free and left >= 0 and box[2] <= WIDTH * POINTS:
+            if is_free and left >= frame.x0 and low >= frame.y0 and box[2] <= WIDTH * POINTS:
                 self._taken.append(box)
                 # From the lowest line up: a text is then placed by where it stands, not by how a font is measured.
                 for number, row in enumerate(reversed(rows)):
@@ -252,11 +252,12 @@ def _draw_limit(canvas: Canvas, panel: LimitPanel) -> None:
     highest = max(limit.amount for limit in panel.limits)
     charged, due = (panel.charges[-1].charged, panel.charges[-1].due) if panel.charges else (Decimal(0), Decimal(0))
     most = max(highest, charged, min(due, DUE_SHOWN * highest), *(each.charged for each in panel.before))
-    canvas.heights(Fraction(most) * Fraction(6, 5), Fraction(1, 10**panel.minor_digits))
+    smallest = Fraction(1, 10**panel.minor_digits)
+    canvas.heights(max(Fraction(most), smallest) * Fraction(6, 5), smallest)
     lines = [(charged, f"charged {_money(charged, panel)}", LINE)]
     if due > charged:
         _shade_clipped(canvas, panel)
-        above = ", above the picture" if due > most else ""
+        above = ", above" if due > most else ""
         lines += [
             (min(due, most), f"due {_money(due, panel)}{above}", MARK),
             ((charged + min(due, most)) / 2, f"clipped {_money(due - charged, panel)}", MARK),
@@ -285,7 +286,8 @@ def _draw_limits(canvas: Canvas, panel: LimitPanel) -> None:
     ends = [*(limit.since for limit in limits[1:]), picture.ends_at]
     x = [_x(at, picture) for limit, end in zip(limits, ends, strict=True) for at in (limit.since, end)]
     canvas.line("limit", (x, [_y(each.amount) for each in limits for _ in "  "]), color=INK, linewidth=1)
-    for number, limit in enumerate(limits):
+    for number in (0, *range(len(limits) - 1, 0, -1)):  # where there is not room for all, the last matters most
+        limit = limits[number]
         at = (_x(limit.since, picture), _y(limit.amount))
         word = "raised to" if number else "limit"
         canvas.text(f"{word} {_money(limit.amount, panel)}", at, (2, 3, "left"), (-2, 3, "right"))
@@ -311,7 +313,7 @@ def _mark_crossing(canvas: Canvas, panel: LimitPanel) -> None:
         at = (_x(panel.crossed.since, picture), _y(panel.crossed.charged))
         canvas.line("mark", ([at[0]], [at[1]]), color=MARK, marker="o", markersize=5)
         said = f"crossed {local(panel.crossed.since, picture.time_zone)}"
-        canvas.text(said, at, (6, -6, "left"), (-6, -6, "right"), (6, 6, "left"), color=MARK)
+        canvas.text(said, at, (6, -6, "left"), (-6, -6, "right"), (6, 6, "left"), (6, 18, "left"), color=MARK)
 
 
 def _stretches(levels: Iterable[Level], picture: Picture) -> Points:

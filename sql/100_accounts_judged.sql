@@ -4,7 +4,8 @@
 -- out:   run_number, file, row_number | the row, verdict, reason, detail
 -- grain: one row per account row ever read
 -- why:   of one key and revision the first to arrive stands; the highest revision that is not refused counts.
---        An account already invoiced keeps its zone and its creation: its cycles may not move.
+--        An account already invoiced keeps its zone and its creation: its cycles may not move. The row that they rest
+--        on cannot be voided.
 with told_apart as (
     select
         *,
@@ -33,7 +34,7 @@ frozen as (
         min(time_zone) as time_zone_min,
         max(time_zone) as time_zone_max,
         max(time_zone <> card_time_zone) as differs_from_card,
-        min(account_created_at) as created_at
+        min(account_created_at) as invoiced_created_at
     from issued_cycles
     group by account_id
 ),
@@ -47,30 +48,39 @@ invoiced as (
     inner join latest on frozen.account_id = latest.account_id and latest.age = 1
 ),
 
-fitted as (
+placed as (
     select
         told_apart.*,
+        invoiced.* exclude (account_id),
         coalesce(
-            invoiced.account_id is not null
-            and (
-                told_apart.updated_at > invoiced.account_updated_at
-                or (told_apart.updated_at is not null and invoiced.account_updated_at is null)
-                or (
-                    coalesce(told_apart.updated_at = invoiced.account_updated_at, invoiced.account_updated_at is null)
-                    and told_apart.revision > invoiced.account_revision
-                )
-            )
-            and (
-                told_apart.voided
-                or (told_apart.time_zone is null and invoiced.differs_from_card)
-                or told_apart.time_zone <> invoiced.time_zone_min
-                or told_apart.time_zone <> invoiced.time_zone_max
-                or told_apart.created_at <> invoiced.created_at
-            ),
-            false
-        ) as would_move_cycles
+            told_apart.updated_at = invoiced.account_updated_at,
+            told_apart.updated_at is null and invoiced.account_updated_at is null
+        )
+        and told_apart.revision > invoiced.account_revision as replaces_invoiced,
+        coalesce(told_apart.updated_at > invoiced.account_updated_at, told_apart.updated_at is not null)
+            as follows_invoiced
     from told_apart
     left join invoiced on told_apart.account_id = invoiced.account_id
+),
+
+fitted as (
+    select
+        *,
+        coalesce(
+            case
+                when voided then replaces_invoiced
+                else
+                    (replaces_invoiced or follows_invoiced)
+                    and (
+                        (time_zone is null and differs_from_card)
+                        or time_zone <> time_zone_min
+                        or time_zone <> time_zone_max
+                        or created_at <> invoiced_created_at
+                    )
+            end,
+            false
+        ) as would_move_cycles
+    from placed
 ),
 
 ranked as (

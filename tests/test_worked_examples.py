@@ -21,6 +21,7 @@ from tests.worked_example import (
 from usage_rating.night import Night
 from usage_rating.settings import Settings
 from usage_rating.stages import all_stages
+from usage_rating.verification.verdict import Scope, verify
 
 PAGES = sorted(path for path in (Path(__file__).parent / "worked_examples").glob("*.md") if path.name != "README.md")
 # Published tables hold what earlier nights issued too, so they are read from the output, refused rows first.
@@ -60,6 +61,7 @@ def test_page(path: Path, tmp_path: Path) -> None:
         write_files(page_night, tmp_path / "input")
         told = first_differences(page_night, tmp_path)
         assert not told, f"{path.name}, night {number}, as of {page_night.as_of}\n  " + "\n  ".join(told)
+    assert verify(tmp_path / "input", tmp_path / "output", Scope()).findings == []
 
 
 def test_there_are_pages() -> None:

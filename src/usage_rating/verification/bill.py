@@ -1,7 +1,7 @@
 """The lines of one invoice, each rounded once, and the page of usage history beside it."""
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from fractions import Fraction
 from typing import NamedTuple
@@ -57,13 +57,17 @@ class History(NamedTuple):
 
 @dataclass
 class Facts:
-    """What is known of a subscription at a run: its life, and the rows of it that count."""
+    """What is known of a subscription at a run: its life, and the rows of it that count.
+
+    `is_lenient`: a plan without a price is one without charges, to see what a correction that has to wait would say.
+    """
 
     life: Life
     usage: list[Row] = field(default_factory=list)
     cart_spans: list[tuple[str, int, int]] = field(default_factory=list)
     agreed: Agreed = field(default_factory=list)
     one_offs: list[Row] = field(default_factory=list)
+    is_lenient: bool = False
 
     def version(self, cycle: Cycle) -> Version:
         """The version that prices a cycle.
@@ -71,9 +75,19 @@ class Facts:
         :raises NoPrice: there is none, or it lacks a plan that was in force in it
         """
         version = self.life.version(cycle)
-        if version is None or not self.plans_in(cycle) <= set(version.plans):
+        if version is None or not (self.is_lenient or self.is_priced(cycle)):
             raise NoPrice
-        return version
+        missing = self.plans_in(cycle) - version.plans.keys()
+        return replace(version, plans={**version.plans, **dict.fromkeys(missing, ())}) if missing else version
+
+    def are_priced(self, cycle: Cycle, plans: set[str]) -> bool:
+        """Whether the version of a cycle has all of some plans."""
+        version = self.life.version(cycle)
+        return version is not None and plans <= version.plans.keys()
+
+    def is_priced(self, cycle: Cycle) -> bool:
+        """Whether a cycle has a version, with all its plans."""
+        return self.are_priced(cycle, self.plans_in(cycle))
 
     def plans_in(self, cycle: Cycle) -> set[str]:
         """Every plan in force in a cycle while it was active."""
@@ -130,7 +144,8 @@ def cycle_lines(facts: Facts, number: int) -> tuple[list[Line], list[History]]:
     of_carts, page = _carts(facts, cycle, version, plan)
     of_usage, usage_page = _usage(facts, cycle, version, plan)
     lines += of_carts + of_usage
-    lines += [line for change in life.changes if (line := _upgrade(life, cycle, version, change))]
+    changes = [change for change in life.changes if facts.are_priced(cycle, {change.before, change.after})]
+    lines += [line for change in changes if (line := _upgrade(life, cycle, version, change))]
     lines += _one_offs(facts, cycle, version, plan)
     return lines, page + usage_page
 
@@ -178,7 +193,8 @@ def _usage(facts: Facts, cycle: Cycle, version: Version, plan: str) -> tuple[lis
         lines.append(_line(("spending_limit", "spending_limit", plan), version, cycle, taken_off, -lost))
     at_end = [Owned(plan, charge) for charge in version.plans[plan] if charge.kind == "usage"]
     shown = {owned for owned, quantity in used.quantities.items() if quantity} | set(at_end)
-    clipped = _clipped(total, shown, amounts, version, -taken_off)
+    used_for = {(line.plan, line.charge): line.amount for line in lines if line.kind == "usage"}
+    clipped = _clipped(total, shown, used_for, version, -taken_off)
     page = []
     for owned in shown:
         least, missing = used.shortfalls.get(owned, (None, None))
@@ -209,21 +225,22 @@ def _usage_lines(owned: Owned, used: Used, version: Version, cycle: Cycle) -> li
 
 
 def _clipped(
-    total: Total, shown: set[Owned], amounts: dict[tuple[str, str], Fraction], version: Version, taken_off: Fraction
+    total: Total, shown: set[Owned], used_for: dict[tuple[str, str], Fraction], version: Version, taken_off: Fraction
 ) -> dict[Owned, Fraction]:
-    """What each charge lost, rounded, so that all add up to the limit's line."""
+    """What each charge lost, rounded, so that all add up to the limit's line; nothing where there is no such line.
+
+    :param used_for: what the use of each charge cost
+    """
+    if not taken_off:
+        return dict.fromkeys(shown, Fraction(0))
     lost = {owned: rounded(total.clipped[owned], version.decimals, version.rounding) for owned in shown}
+
+    def place(one: Owned) -> tuple[Fraction, Fraction, str, str]:
+        key = one.plan, one.charge.name
+        return -lost[one], -used_for.get(key, Fraction(0)), *key
+
     if lost:
-        first = min(
-            shown,
-            key=lambda one: (
-                -total.clipped[one],
-                -amounts[one.plan, one.charge.name],
-                one.plan,
-                one.charge.name,
-            ),
-        )
-        lost[first] += taken_off - sum(lost.values(), Fraction(0))
+        lost[min(shown, key=place)] += taken_off - sum(lost.values(), Fraction(0))
     return lost
 
 

@@ -34,10 +34,10 @@ class Snapshots:
             if None not in row.key and row not in late:
                 by_key[row.key].append(row)
         counting = {row.key: row for row in resolved.counting}
+        contradicting = {row for row, reason in resolved.listed.items() if reason == "conflicting_duplicate"}
         for (at, *cart), rows in by_key.items():
             said = counting.get((at, *cart))
-            self.listed[at]  # the instant is one of a listing, be it an empty one
-            if said or all(row.refused for row in rows):
+            if said or any(row.refused or (row in contradicting and not is_late(row)) for row in rows):
                 self.listed[at].add((cart[0], cart[1]))
             sizes[at] += bool(said and said["state"] == "active")
             self.own[cart[0]] += rows

@@ -265,7 +265,7 @@ def history_rows(replay: Replay) -> list[Key]:
 
 
 def held_rows(replay: Replay) -> list[Key]:
-    """Invoices and corrections that wait after the last run; without a price there is no total."""
+    """Invoices and corrections that wait after the last run."""
     found: list[Key] = []
     for state in replay.states.values():
         for (kind, _), held in state.held.items():
@@ -281,15 +281,10 @@ def held_rows(replay: Replay) -> list[Key]:
                     issued.rate_card,
                     issued.currency,
                     held.reason,
-                    None if held.reason == "without_price" else held.invoice.total,
+                    held.invoice.total,
                 )
             )
     return found
-
-
-def published_held(records: list[Record]) -> list[Record]:
-    """Held invoices as `held_rows` tells them."""
-    return [record | {"total": None} if record["reason"] == "without_price" else record for record in records]
 
 
 def limit_alert_rows(replay: Replay) -> list[Key]:

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from fractions import Fraction
 from typing import Any
@@ -29,12 +29,13 @@ INSTANTS = {
 
 @dataclass(frozen=True)
 class Frozen:
-    """What can no longer move once a subscription is invoiced."""
+    """What can no longer move once a subscription is invoiced; `account` is the row that its last cycle rests on."""
 
     account: Row
     zone_name: str
     created_at: int
     started_at: int
+    rate_card: str
     card_zone: str
 
 
@@ -60,11 +61,14 @@ class Known:
     refused: list[Row] = field(default_factory=list)
     cards: dict[str, Card] = field(default_factory=dict)
     frozen: dict[str, Frozen] = field(default_factory=dict)
+    frozen_of_account: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    newly_invoiced: list[Life] = field(default_factory=list)
     as_of: date = date.min
     accounts: dict[str, Row] = field(default_factory=dict)
     lives: dict[str, tuple[Life | None, Resolved]] = field(default_factory=dict)
     closed: dict[str, int] = field(default_factory=dict)
     taken_in: set[Row] = field(default_factory=set)
+    waiting: set[Row] = field(default_factory=set)
     rows_in: Counter[str] = field(default_factory=Counter)
 
     def take(self, rows: Iterable[Row], wanted: frozenset[str] | None) -> tuple[set[str], set[str], bool]:
@@ -96,12 +100,34 @@ class Known:
                 subscriptions.add(own)
         return subscriptions, accounts, has_listing
 
+    # ---- what is invoiced
+
+    def invoiced(self, life: Life) -> None:
+        """Notes that a cycle of a subscription is issued: from the next run on, what it rests on is frozen."""
+        self.newly_invoiced.append(life)
+
+    def freeze(self) -> None:
+        """Freezes what the run before has issued."""
+        for life in self.newly_invoiced:
+            account = self.accounts[life.account_id]
+            first = Frozen(
+                account,
+                life.zone_name,
+                account["created_at"],
+                life.started_at,
+                life.rate_card,
+                life.card.first.time_zone,
+            )
+            self.frozen[life.subscription_id] = replace(self.frozen.get(life.subscription_id, first), account=account)
+            self.frozen_of_account[life.account_id].add(life.subscription_id)
+        self.newly_invoiced.clear()
+
     # ---- accounts
 
     def judge_accounts(self, account_ids: Iterable[str]) -> None:
         """Settles which row of each account counts: the newest that moves no invoiced cycle."""
         for account_id in account_ids:
-            counting = resolve(self.of["accounts"][account_id], self._moves_cycles).counting
+            counting = self._account_rows(self.of["accounts"][account_id]).counting
             if counting:
                 self.accounts[account_id] = max(
                     counting, key=lambda row: (row["updated_at"] is not None, row["updated_at"])
@@ -109,14 +135,24 @@ class Known:
             else:
                 self.accounts.pop(account_id, None)
 
+    def _account_rows(self, rows: list[Row]) -> Resolved:
+        return resolve(rows, self._moves_cycles, reason_of_void=self._takes_away)
+
     def _moves_cycles(self, row: Row) -> str:
-        for frozen in self.frozen.values():
-            if frozen.account["account_id"] != row["account_id"] or not _is_newer(row, frozen.account):
-                continue
+        for frozen in self._frozen_under(row):
             zone_name = row["time_zone"] or frozen.card_zone
             if (zone_name, row["created_at"]) != (frozen.zone_name, frozen.created_at):
                 return "would_move_cycles"
         return ""
+
+    def _takes_away(self, void: Row) -> str:
+        is_rested_on = any(frozen.account.key == void.key for frozen in self._frozen_under(void))
+        return "would_move_cycles" if is_rested_on else ""
+
+    def _frozen_under(self, row: Row) -> list[Frozen]:
+        """What may no longer move of the row's account; nothing where its last cycles rest on a newer row."""
+        own = [self.frozen[subscription_id] for subscription_id in self.frozen_of_account[row["account_id"]]]
+        return own if all(_is_newer(row, frozen.account) for frozen in own) else []
 
     def payer_of(self, account_id: str) -> str:
         """The account that pays."""
@@ -142,28 +178,30 @@ class Known:
     def _live(self, subscription_id: str) -> tuple[Life | None, Resolved]:
         rows, frozen = self.of["subscriptions"].get(subscription_id, []), self.frozen.get(subscription_id)
 
-        def too_early(row: Row) -> bool:
-            return frozen is not None and row["event"] == "started" and row["effective_at"] < frozen.started_at
-
         def reason_alone(row: Row) -> str:
-            return self._unfit(row) or ("would_move_cycles" if too_early(row) else "")
+            if frozen and _moves_start(row, frozen):
+                return "would_move_cycles"
+            unfit = "" if row.is_void else self._unfit(row)
+            return unfit or ("late" if self.is_late(row) else "")
 
-        alone = resolve(rows, reason_alone, is_late=self.is_late)
-        starts = [row for row in alone.counting if row["event"] == "started"]
-        if not starts:
-            held = resolve(rows, lambda row: self._unfit(row) or "unknown_subscription")
+        alone = resolve(rows, reason_alone, reason_of_void=reason_alone).counting
+        start = min((row for row in alone if row["event"] == "started"), key=_instant, default=None)
+        if start is None:
+            held = resolve(rows, lambda row: reason_alone(row) or "unknown_subscription", reason_of_void=reason_alone)
             return None, held
-        start = min(starts, key=lambda row: row["effective_at"])
 
         def reason(row: Row) -> str:
+            if alone := reason_alone(row):
+                return alone
+            if row["effective_at"] < start["effective_at"]:
+                return "unknown_subscription"
             if row["account_id"] != start["account_id"]:
                 return "unknown_account"
-            if row["rate_card"] != start["rate_card"]:
-                return "unknown_rate_card"
-            alone = reason_alone(row)
-            return alone or ("unknown_subscription" if row["effective_at"] < start["effective_at"] else "")
+            return "" if row["rate_card"] == start["rate_card"] else "unknown_rate_card"
 
-        resolved = self._resolve(rows, reason)
+        # Only what fits is taken in: whose books a row speaks of that names an unknown subscription is not known yet.
+        resolved = resolve(rows, reason, reason_of_void=reason_alone)
+        self.taken_in.update(resolved.fitting)
         return self._life_from(start, resolved.counting, frozen), resolved
 
     def _life_from(self, start: Row, rows: list[Row], frozen: Frozen | None) -> Life:
@@ -194,10 +232,11 @@ class Known:
     def _resolve(
         self, rows: list[Row], reason_of: Callable[[Row], str], scope: Callable[[Row], Hashable] = no_scope
     ) -> Resolved:
-        """Which rows of a subscription count. Of the feed `subscriptions` only what fits is taken in: nobody can tell
-        yet whose books a row speaks of that names an unknown subscription."""
+        """Which rows of a subscription count."""
         resolved = resolve(rows, reason_of, scope, self.is_late)
         self.taken_in.update(resolved.fitting)
+        self.waiting.difference_update(rows)
+        self.waiting.update(resolved.listed)
         return resolved
 
     def _closed_for(self, row: Row) -> int | None:
@@ -213,7 +252,7 @@ class Known:
         if row.feed not in ("usage", "one_off_charges") or not row.revision:
             return False
         own = self.of[row.feed][row["subscription_id"] if row.feed == "usage" else row["charge_id"]]
-        before = [one for one in own if one.key == row.key and one in self.taken_in]
+        before = [one for one in own if one.key == row.key and one in self.taken_in and one not in self.waiting]
         highest = max((one.revision for one in before), default=0)
         return any(one.revision == highest and not one.is_void and _instant(one) < closed for one in before)
 
@@ -233,7 +272,7 @@ class Known:
         for subscription_id in (own | self.charge_ids.keys()) - self.of["subscriptions"].keys():
             yield self.judge(subscription_id)
         for rows in self.of["accounts"].values():
-            yield resolve(rows, self._moves_cycles)
+            yield self._account_rows(rows)
 
     # ---- everything else of a subscription
 
@@ -344,6 +383,15 @@ def _instant(row: Row) -> int:
     """The instant that a row speaks of."""
     at: int = row[INSTANTS[row.feed]]
     return at
+
+
+def _moves_start(row: Row, frozen: Frozen) -> bool:
+    """Whether a row would give an invoiced subscription another start, account or rate card."""
+    is_start = row["event"] == "started"
+    if row["effective_at"] != frozen.started_at:
+        return bool(is_start and row["effective_at"] < frozen.started_at)
+    is_same = row["account_id"] == frozen.account["account_id"] and row["rate_card"] == frozen.rate_card
+    return bool(row.is_void or not is_start or not is_same)
 
 
 def _is_newer(row: Row, than: Row) -> bool:

@@ -74,7 +74,7 @@ class Ledger:
         def reason(row: Row) -> str:
             if row["account_id"] not in known.accounts:
                 return "unknown_account"
-            return "" if len({currency for _, currency, _ in zones[row["account_id"]]}) == 1 else "unknown_rate_card"
+            return "" if len({currency for currency, _ in zones[row["account_id"]]}) == 1 else "unknown_rate_card"
 
         self.resolved = resolve(known.topups, reason)
         self.due.clear()
@@ -94,20 +94,18 @@ class Ledger:
                 del self.posted[topup_id]
 
 
-def _prepaid_zones(known: Known) -> dict[str, set[tuple[str, str, str]]]:
-    """For each account that pays by credit: the cards, currencies and zones of what it pays for."""
-    zones: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
+def _prepaid_zones(known: Known) -> dict[str, set[tuple[str, str]]]:
+    """For each account that pays by credit: the currencies and zones of the cards that it pays for."""
+    zones: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for subscription_id in known.of["subscriptions"]:
         life = known.life_of(subscription_id)
         if life and life.card.first.is_prepaid:
-            zones[known.payer_of(life.account_id)].add(
-                (life.rate_card, life.card.first.currency, life.card.first.time_zone)
-            )
+            zones[known.payer_of(life.account_id)].add((life.card.first.currency, life.card.first.time_zone))
     return zones
 
 
-def _topup(known: Known, row: Row, zones: dict[str, set[tuple[str, str, str]]]) -> Topup:
-    _, currency, card_zone = min(zones[row["account_id"]])
+def _topup(known: Known, row: Row, zones: dict[str, set[tuple[str, str]]]) -> Topup:
+    currency, card_zone = min(zones[row["account_id"]])  # of several zones the first by name
     zone_name = known.accounts[row["account_id"]]["time_zone"] or card_zone
     return Topup(row["account_id"], currency, local_date(row["purchased_at"], zone_name), row["amount"])
 

@@ -18,7 +18,7 @@ from usage_rating.verification.bill import (
 from usage_rating.verification.calendar import Cycle, local_date
 from usage_rating.verification.cards import Card, Version
 from usage_rating.verification.feeds import Row
-from usage_rating.verification.known import Frozen, Judged, Known
+from usage_rating.verification.known import Judged, Known
 from usage_rating.verification.limits import Reached
 
 DAY = timedelta(days=1)
@@ -197,6 +197,7 @@ class Replay:
         known, before = self.known, self.before
         known.as_of, known.cards, known.closed = night.as_of, night.cards, self._closed(night)
         dirty, accounts, has_listing = known.take(night.rows, self.wanted)
+        known.freeze()
         known.judge_accounts(accounts)
         everything = set(known.of["subscriptions"])
         if before is None or before.cards != night.cards:
@@ -253,16 +254,7 @@ class Replay:
             state.held[place] = replace(state.held[place], run=waited[place].run, since=waited[place].since)
         yield from issued
         if issued:
-            self.known.frozen.setdefault(
-                subscription_id,
-                Frozen(
-                    self.known.accounts[life.account_id],
-                    life.zone_name,
-                    self.known.accounts[life.account_id]["created_at"],
-                    life.started_at,
-                    life.card.first.time_zone,
-                ),
-            )
+            self.known.invoiced(life)
 
     # ---- what is due
 
@@ -354,12 +346,7 @@ class Replay:
         for invoice in invoices:
             if id(invoice) in new:
                 continue
-            try:
-                lines, history = self._now(facts, invoice)
-            except NoPrice:
-                held = Held("without_price", invoice, night.run, night.as_of)  # until its row is put right
-                state.held["correction", _place(invoice)] = held
-                continue
+            lines, history = self._now(replace(facts, is_lenient=True), invoice)
             now = keyed(shown(lines))
             differs = differences(invoice.said, now)
             if not differs:
@@ -382,7 +369,9 @@ class Replay:
                 said=invoice.said,
                 worked_out=lines,
             )
-            if self._passes(correction, night, state):
+            if not facts.is_priced(invoice.cycle):  # until its row is put right
+                state.held[_held_as(correction)] = Held("without_price", correction, night.run, night.as_of)
+            elif self._passes(correction, night, state):
                 invoice.said = keyed([*invoice.said.values(), *differs])
                 if invoice.kind == "cycle":
                     state.history[invoice.number] = history

@@ -48,7 +48,6 @@ from usage_rating.verification.comparison import Finding
 from usage_rating.verification.verdict import Scope, verify
 
 ROOT = Path(__file__).parents[1]
-WORKED_EXAMPLES = ROOT / "tests" / "worked_examples"
 FOR_PEOPLE = {"description", "evidence", "detail", "raw"}
 COLUMNS = {
     name: [column for column in table.columns if column not in FOR_PEOPLE]
@@ -177,7 +176,6 @@ NIGHTS: tuple[Nights, ...] = (
     *map(of_page, sorted(EDGE_PAGES.glob("*.md"))),
     *map(of_usage_world, range(24)),
     *map(of_world, range(30)),
-    *(of_page(path) for path in sorted(WORKED_EXAMPLES.glob("*.md")) if path.name != "README.md"),
 )
 
 

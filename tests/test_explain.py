@@ -23,12 +23,12 @@ from tests.folders import ACCOUNTS, CART_EVENTS, SUBSCRIPTIONS, bill, bill_examp
 from usage_rating.cli import app
 from usage_rating.errors import BadInput
 from usage_rating.explanation.explaining import explain, explain_in
-from usage_rating.explanation.figures import ROUNDINGS, rounded, rounding
 from usage_rating.explanation.model import Explanation, Line, as_json
 from usage_rating.explanation.prices import price_steps
 from usage_rating.explanation.rework import Archive, State, open_archive
 from usage_rating.explanation.text import as_text
 from usage_rating.explanation.trace import trace_in
+from usage_rating.figures import ROUNDINGS, rounded, rounding
 from usage_rating.rate_cards import Price, RateCard
 
 ROOT = Path(__file__).parents[1]

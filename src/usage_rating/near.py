@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import duckdb
 
 from usage_rating.errors import BadInput
+from usage_rating.figures import plain, text_of
 from usage_rating.sql_files import read_sql
 from usage_rating.stages import all_stages, run_stages
 from usage_rating.usage_at_hand import UsageAtHand
@@ -222,7 +224,7 @@ def as_json(near: Near) -> str:
     """The list for programs: exact figures as strings, an empty field as null."""
     said = {
         "as_of": near.as_of.isoformat(),
-        "within": plain(near.within),
+        "within": text_of(near.within),
         "edge_minutes": near.edge_minutes,
         "near": [_fields(miss) for miss in near.misses],
         "edges": [_fields(edge) for edge in near.edges],
@@ -239,25 +241,19 @@ def _fields(item: NearMiss | AtEdge) -> dict[str, Any]:
 def _as_text(value: Any) -> Any:
     match value:
         case Decimal():
-            return plain(value)
+            return text_of(value)
         case datetime():
             return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
         case date():
             return value.isoformat()
         case timedelta():
-            return plain(_seconds(value))
+            return text_of(_seconds(value))
         case _:
             return value
 
 
 def _seconds(span: timedelta) -> Decimal:
     return Decimal(span // timedelta(microseconds=1)).scaleb(-6)
-
-
-def plain(figure: Decimal) -> str:
-    """An exact figure without needless zeros: 1.50 as 1.5, 200.000000 as 200."""
-    text = f"{figure:f}"
-    return (text.rstrip("0").rstrip(".") if "." in text else text) if figure else "0"
 
 
 # ---- for people
@@ -293,7 +289,7 @@ def _misses(misses: list[NearMiss]) -> str:
 
 
 def _line(miss: NearMiss) -> list[str]:
-    counted = grouped if miss.kind in ("tier", "minimum") else _money(miss.minor_digits)
+    counted = plain if miss.kind in ("tier", "minimum") else _money(miss.minor_digits)
     money = _money(miss.minor_digits)
     signed = [
         "" if change is None else f"{'' if change < 0 else '+'}{money(change)}"
@@ -353,24 +349,12 @@ def _edges(edges: list[AtEdge]) -> str:
 
 
 def _quantity(edge: AtEdge) -> Callable[[Decimal], str]:
-    return _money(edge.minor_digits) if edge.feed == "one_off_charges" else grouped
-
-
-def grouped(figure: Decimal) -> str:
-    """An exact figure for people: 12500.500000 as 12,500.5."""
-    return f"{Decimal(plain(figure)):,f}"
+    return _money(edge.minor_digits) if edge.feed == "one_off_charges" else plain
 
 
 def _money(minor_digits: int) -> Callable[[Decimal], str]:
     """Writes amounts with the currency's decimals, and more where there are more."""
-
-    def written(amount: Decimal) -> str:
-        exact = Decimal(plain(amount))
-        exponent = exact.as_tuple().exponent
-        assert isinstance(exponent, int), "amounts are finite"
-        return f"{exact:,.{max(minor_digits, -exponent)}f}"
-
-    return written
+    return partial(plain, decimals=minor_digits)
 
 
 def _shown(text: str) -> str:

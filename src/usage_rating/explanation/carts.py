@@ -8,12 +8,12 @@ from fractions import Fraction
 from typing import Any
 
 from usage_rating.explanation.context import Context, Worked
-from usage_rating.explanation.figures import instant, lasting, money, plain, rounded, rounding, seconds_between
 from usage_rating.explanation.model import SourceRow
 from usage_rating.explanation.prices import price_steps
 from usage_rating.explanation.published import Record
 from usage_rating.explanation.rework import State
 from usage_rating.explanation.rows import source_row
+from usage_rating.figures import instant, lasting, money, plain, rounded, rounding, seconds_between
 
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 SHOWN_MAX = 20

@@ -6,11 +6,11 @@ from fractions import Fraction
 from typing import Any
 
 from usage_rating.explanation.context import Context
-from usage_rating.explanation.figures import in_brackets, money, plain
 from usage_rating.explanation.lines import explained
 from usage_rating.explanation.model import Line, SourceRow
 from usage_rating.explanation.published import Record
 from usage_rating.explanation.rows import source_row
+from usage_rating.figures import in_brackets, money, plain
 from usage_rating.rate_cards import RateCard, UsageCharge
 
 Key = tuple[str, str, str | None, str]

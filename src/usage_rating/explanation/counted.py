@@ -5,12 +5,12 @@ from fractions import Fraction
 from typing import Any
 
 from usage_rating.explanation.context import Context, Worked
-from usage_rating.explanation.figures import in_brackets, money, plain, rounded, rounding
 from usage_rating.explanation.model import SourceRow
 from usage_rating.explanation.prices import price_steps
 from usage_rating.explanation.published import Record
 from usage_rating.explanation.quantities import quantity_steps
 from usage_rating.explanation.rows import usage_of, usage_rows
+from usage_rating.figures import in_brackets, money, plain, rounded, rounding
 from usage_rating.rate_cards import UsageCharge
 
 

@@ -4,10 +4,10 @@ from datetime import timedelta
 from typing import Any
 
 from usage_rating.explanation.context import Context
-from usage_rating.explanation.figures import ROUNDINGS, instant, span
 from usage_rating.explanation.model import Section, SourceRow
 from usage_rating.explanation.published import Record
 from usage_rating.explanation.rows import source_row
+from usage_rating.figures import ROUNDINGS, instant, span
 from usage_rating.rate_cards import RateCard
 
 ANCHORS = {

@@ -7,12 +7,12 @@ from usage_rating.errors import BadInput
 from usage_rating.explanation import cycles
 from usage_rating.explanation.context import Context
 from usage_rating.explanation.corrections import Key, Said, corrected_lines, said_by
-from usage_rating.explanation.figures import plain
 from usage_rating.explanation.lines import SAID_IN_ALL, explained_lines
 from usage_rating.explanation.model import Explanation, Line, Section
 from usage_rating.explanation.panels import Picture, picture_of
 from usage_rating.explanation.published import Record
 from usage_rating.explanation.rework import Archive, State, open_archive
+from usage_rating.figures import plain
 from usage_rating.manifests import Manifest
 
 NOTHING = Said(Fraction(0), Fraction(0))

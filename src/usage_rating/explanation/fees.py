@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 
 from usage_rating.explanation.context import Context, Worked
-from usage_rating.explanation.figures import added, instant, money, plain, rounded, rounding, span
 from usage_rating.explanation.model import SourceRow
 from usage_rating.explanation.published import Record
 from usage_rating.explanation.rework import State
 from usage_rating.explanation.rows import plan_row, source_row
+from usage_rating.figures import added, instant, money, plain, rounded, rounding, span
 from usage_rating.rate_cards import RateCard, RecurringCharge
 
 

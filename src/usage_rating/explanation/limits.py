@@ -9,10 +9,10 @@ from typing import Any
 
 from usage_rating.explanation.context import Context, Worked
 from usage_rating.explanation.counted import charge_rows, minimum_rows
-from usage_rating.explanation.figures import added, in_brackets, instant, money, plain, rounded, rounding
 from usage_rating.explanation.model import SourceRow
 from usage_rating.explanation.published import Record
 from usage_rating.explanation.rows import source_row
+from usage_rating.figures import added, in_brackets, instant, money, plain, rounded, rounding
 from usage_rating.rate_cards import RateCard
 
 SHOWN_MAX = 20

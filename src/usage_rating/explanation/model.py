@@ -6,7 +6,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from usage_rating.explanation.figures import text_of
+from usage_rating.figures import text_of
 
 
 @dataclass(frozen=True)

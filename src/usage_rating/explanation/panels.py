@@ -8,9 +8,9 @@ from fractions import Fraction
 
 from usage_rating.explanation.carts import Level, course, highest, reached_and_lasted, times_on
 from usage_rating.explanation.context import Context
-from usage_rating.explanation.figures import instant, money, plain, span
 from usage_rating.explanation.limits import LIMITED, Limit, limits_in_force
 from usage_rating.explanation.model import Explanation, Line
+from usage_rating.figures import instant, money, plain, span
 from usage_rating.rate_cards import PeakCharge, RateCard
 from usage_rating.time_zones import midnight, zone
 

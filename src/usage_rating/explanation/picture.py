@@ -22,7 +22,6 @@ from matplotlib.figure import Figure
 
 from usage_rating.errors import BadInput
 from usage_rating.explanation.carts import Level
-from usage_rating.explanation.figures import lasting, plain, seconds_between
 from usage_rating.explanation.panels import (
     CartsPanel,
     Charged,
@@ -34,6 +33,7 @@ from usage_rating.explanation.panels import (
     local,
     round_steps,
 )
+from usage_rating.figures import lasting, plain, seconds_between
 from usage_rating.files import private_files, put
 
 # In inches: as wide as A4 between its margins.

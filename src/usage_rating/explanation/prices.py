@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from usage_rating.explanation.figures import added, in_brackets, money, plain
+from usage_rating.figures import added, in_brackets, money, plain
 from usage_rating.rate_cards import Price, RateCard, Tier
 
 

@@ -2,8 +2,8 @@
 
 from fractions import Fraction
 
-from usage_rating.explanation.figures import added, instant, plain
 from usage_rating.explanation.published import Record
+from usage_rating.figures import added, instant, plain
 
 SHOWN_MAX = 20
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from usage_rating.explanation.figures import text_of
 from usage_rating.explanation.model import SourceRow
 from usage_rating.explanation.published import Record
 from usage_rating.explanation.rework import State
 from usage_rating.feeds import FEEDS
+from usage_rating.figures import text_of
 from usage_rating.ingest import DEFAULTS
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from usage_rating.explanation.figures import plain, span
 from usage_rating.explanation.model import Explanation, Line, Section, SourceRow
+from usage_rating.figures import plain, span
 
 ROWS_SHOWN = 20
 

@@ -13,13 +13,13 @@ from usage_rating.errors import BadInput
 from usage_rating.explanation.context import Context
 from usage_rating.explanation.corrections import FEEDS_OF, INSTANTS, RELATION_OF, rows_between
 from usage_rating.explanation.explaining import explain_in, last_run_before
-from usage_rating.explanation.figures import instant, span
 from usage_rating.explanation.lines import ROWS_BY_KIND
 from usage_rating.explanation.model import SourceRow
 from usage_rating.explanation.published import Record, records
 from usage_rating.explanation.rework import Archive, State, open_archive
 from usage_rating.explanation.rows import source_row
 from usage_rating.feeds import FEEDS
+from usage_rating.figures import instant, span
 from usage_rating.manifests import InputRecord
 from usage_rating.originals import Original
 

@@ -68,6 +68,7 @@ SHOWN = AFTER | {
     name: re.sub(r"\b(from|join) (\w+)( as \w+)?", lambda m: f"{m[1]} ({AFTER[m[2]]}){m[3] or f' as {m[2]}'}", query)
     for name, query in AS_SHOWN.items()
 }
+FLOOD = "more than a night can go on with"
 # A fault that multiplies rows is found by their number before it fills the memory.
 ROWS_AT_MOST, MEMORY = 50_000, "7GB"
 
@@ -390,7 +391,7 @@ class Rehearsal:
                 self.engine.execute(f"drop table planted.{stage.name}")
                 continue
             if rows > ROWS_AT_MOST:
-                return f"{stage.name}: {rows:,} rows"
+                return f"{stage.name}: {rows:,} rows, {FLOOD}"
             changed.add(stage.name)
             if told := self.told(stage):
                 return f"{stage.name}:\n{told}"

@@ -24,6 +24,7 @@ from tests.folders import EXAMPLE, EXAMPLE_NIGHTS, copied
 from tests.oracle import World
 from tests.rehearsals import (
     EDGE_PAGES,
+    FLOOD,
     STOPS,
     Read,
     Rehearsals,
@@ -280,6 +281,8 @@ class VerifiedFaults:
         for rehearsal, told in self._rehearsals.trials(planted):
             night = rehearsal.script
             assert isinstance(night, StagedNight)
+            if FLOOD in told:
+                return Outcome(STOPPED, night.name, told)
             if told:
                 outcome = self._billed(night, night.nights[:1], planted)
                 if outcome.kind != UNPUBLISHED:

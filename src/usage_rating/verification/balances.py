@@ -8,14 +8,13 @@ from typing import Any
 from usage_rating.verification.feeds import Row
 from usage_rating.verification.known import INSTANTS, Judged
 from usage_rating.verification.ledger import Ledger
-from usage_rating.verification.published import Record
+from usage_rating.verification.published import OF_FEEDS, Record
 from usage_rating.verification.rows import Resolved
 from usage_rating.verification.runs import Invoice, Replay
 
 UNLISTED = ("counted", "duplicate", "superseded", "voided")
-FEED = ("rows_in", "rated", "not_due", "duplicate", "superseded", "voided", "unpriced", "rejected", "held")
 MONEY = ("before", "shortfall", "capped", "clipped", "rounding", "billed_before", "billed")
-FEED_NAMES, MONEY_NAMES = ("run_id", "feed", *FEED), ("run_id", "currency", "charge_kind", *MONEY)
+FEED_NAMES, MONEY_NAMES = ("run_id", "feed", *OF_FEEDS), ("run_id", "currency", "charge_kind", *MONEY)
 Key = tuple[Any, ...]
 
 
@@ -64,7 +63,7 @@ def feed_rows(run_id: str, outcomes: dict[Row, str], replay: Replay, ledger: Led
             counts[row.feed][outcome if outcome in UNLISTED else status(row, outcome)] += 1
     for feed, rows in replay.known.rows_in.items():
         counts[feed]["rows_in"] = rows
-    return [(run_id, feed, *(own[name] for name in FEED)) for feed, own in counts.items()]
+    return [(run_id, feed, *(own[name] for name in OF_FEEDS)) for feed, own in counts.items()]
 
 
 def _is_rated(row: Row, replay: Replay, ledger: Ledger, billed: set[str]) -> bool:

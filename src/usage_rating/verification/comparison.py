@@ -130,6 +130,9 @@ class Books:
         self.lines += len(own)
         numbers = [line["line_number"] for line in own]
         self._same(invoice, "line numbers", numbers, list(range(1, len(own) + 1)))
+        order = [_order(invoice, line) for line in own]
+        if order != sorted(order):
+            self._same(invoice, "order of its lines", "as numbered", "by kind, service, place in the plan and name")
         self._same(invoice, "total of its lines", sum((line["amount"] for line in own), Fraction(0)), record["total"])
         self._lines(invoice, own)
 
@@ -151,6 +154,24 @@ class Books:
         for said in (line for lines in worked_out.values() for line in lines):
             name = f"{said['kind']} {said['charge']} ({said['plan']}) is missing"
             self._same(invoice, "amount", None, said["amount"], name)
+
+
+def _order(invoice: Invoice, line: Record) -> Key:
+    """Where a line stands: fees, what was counted, upgrades, purchases, the limit; the earlier service first."""
+    charges = () if invoice.corrects else invoice.version.plans.get(line["plan"], ())
+    named = (charge.place for charge in charges if charge.name == line["charge"])
+    return (
+        ORDER.get(line["kind"], COUNTED),
+        line["service_start"],
+        0 if line["kind"] in ("upgrade", "one_off", "spending_limit") else next(named, 0),
+        line["charge"],
+        line["plan"],
+        OF_ONE_CHARGE.get(line["kind"], 0),
+    )
+
+
+ORDER, COUNTED = {"recurring": 1, "upgrade": 3, "one_off": 4, "spending_limit": 5}, 2
+OF_ONE_CHARGE = {"usage": 0, "minimum": 1, "cap": 2}
 
 
 def _key(invoice: Invoice) -> Key:

@@ -22,7 +22,33 @@ TABLES = (
     "balances",
     "runs",
 )
+OF_FEEDS = ("rows_in", "rated", "not_due", "duplicate", "superseded", "voided", "unpriced", "rejected", "held")
+OF_MONEY = (
+    "currency",
+    "charge_kind",
+    "denominator",
+    "before_numerator",
+    "shortfall",
+    "capped",
+    "clipped",
+    "rounding_numerator",
+    "billed_before",
+    "billed",
+)
+# Columns that may be empty; a balance is of a feed or of money.
+MAY_BE_EMPTY: dict[str, set[str]] = {
+    "invoices": {"corrects_invoice_id"},
+    "invoice_lines": {"unit_price"},
+    "usage_history": {"minimum", "shortfall", "peak_at"},
+    "alerts": {"subscription_id", "cycle_start", "threshold", "limit_amount", "reached_at", "event_id", "invoice_id"},
+    "rejected_rows": {"detail", "raw", "held_since"},
+    "held_invoices": {"detail"},
+}
 Record = dict[str, Any]
+
+
+class IncompleteError(ValueError):
+    """A published table lacks what each row of it has."""
 
 
 @dataclass
@@ -38,12 +64,15 @@ def read_published(night: Path, files: list[str]) -> Published:
     """Reads the tables of a night, figures as fractions and instants as microseconds.
 
     :raises OSError, ValueError: a file cannot be read
+    :raises IncompleteError: a row lacks a value that no row may lack
     """
     tables: dict[str, list[Record]] = {name: [] for name in TABLES}
     for name in sorted(files):
         table = name.split("/", maxsplit=1)[0]
         if table in tables and name.endswith(".parquet"):
-            tables[table] += [_exact(row) for row in pq.read_table(night / name).to_pylist()]
+            rows = [_exact(row) for row in pq.read_table(night / name).to_pylist()]
+            _check_filled(name, table, rows)
+            tables[table] += rows
     published = Published(tables)
     for invoice in sorted(tables["invoices"], key=lambda row: (row["rate_card"], row["invoice_number"])):
         published.invoices[invoice["invoice_id"]] = invoice
@@ -51,6 +80,15 @@ def read_published(night: Path, files: list[str]) -> Published:
     for line in tables["invoice_lines"]:
         published.lines.setdefault(line["invoice_id"], []).append(line)
     return published
+
+
+def _check_filled(name: str, table: str, rows: list[Record]) -> None:
+    for number, row in enumerate(rows, start=1):
+        empty = {column for column, value in row.items() if value is None} - MAY_BE_EMPTY.get(table, set())
+        if table == "balances":
+            empty &= {"run_id", *OF_FEEDS} if row["feed"] is not None else {"run_id", *OF_MONEY}
+        if empty:
+            raise IncompleteError(f"{name}: row {number} has no {', '.join(sorted(empty))}")
 
 
 def _exact(row: Record) -> Record:

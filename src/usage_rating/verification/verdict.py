@@ -18,7 +18,7 @@ from usage_rating.verification.feeds import FEEDS, Row
 from usage_rating.verification.inputs import UNREADABLE, find, rows_of, sha256_of
 from usage_rating.verification.ledger import Ledger
 from usage_rating.verification.manifests import Chain, InputRecord, Manifest, check_files, read_chain
-from usage_rating.verification.published import Published, Record, read_published
+from usage_rating.verification.published import IncompleteError, Published, Record, read_published
 from usage_rating.verification.runs import Invoice, Night, Replay
 from usage_rating.verification.values import read_instant
 
@@ -87,6 +87,9 @@ def verify(input_folder: Path, output: Path, scope: Scope, announce: Announce = 
     verdict.files = check_files(chain)
     try:
         published = read_published(chain.night, list(chain.files()))
+    except IncompleteError as fault:
+        chain.damage.append(f"{fault}.")
+        published = None
     except (OSError, ValueError) as fault:
         chain.damage.append(f"published tables: cannot be read ({type(fault).__name__}).")
         published = None

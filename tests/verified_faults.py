@@ -5,6 +5,7 @@ changes what is kept for later nights is followed through these, and a month fur
 `detail` and `raw` are for people: verify does not look at them, and no fault is looked for in them.
 """
 
+import resource
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -59,6 +60,9 @@ COLUMNS = {
 KEPT, FOLLOWED = {"cycles_issued", "usage_rows_judged", "usage_sums_rated", "subscription_spans"}, 3
 A_MONTH_FURTHER = timedelta(days=40)
 
+# A fault that multiplies rows within a stage ends here, not with the machine's memory or its disk.
+MEMORY, FILE_BYTES = "1GB", 1 << 28
+
 BY_INVOICE, BY_TABLE, STOPPED, UNPUBLISHED, MISSED = "invoice", "other table", "run stopped", "unpublished", "MISSED"
 KINDS = (BY_INVOICE, BY_TABLE, STOPPED, UNPUBLISHED, MISSED)
 
@@ -77,7 +81,7 @@ class Coming:
         :raises BadInput: it has to stop
         """
         self.write(folder / "input")
-        run_night(settings_for(folder, self.as_of, **self.policies))
+        run_night(settings_for(folder, self.as_of, memory_limit=MEMORY, **self.policies))
 
 
 @dataclass(frozen=True)
@@ -239,6 +243,17 @@ def runs_in(folder: Path) -> int:
 
 
 @contextmanager
+def within_bounds() -> Iterator[None]:
+    """No file grows beyond bounds: what would be spilled there is an error."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextmanager
 def planting(planted: Stage) -> Iterator[None]:
     """Has every run bill by the planted stage, where it works issued invoices out again too: the code has the fault."""
     faulty = tuple(planted if stage.name == planted.name else stage for stage in all_stages())
@@ -301,9 +316,9 @@ class VerifiedFaults:
         """Bills nights with the fault and has them verified."""
         folder = copied(night.before, self._folder / "planted")
         try:
-            with planting(with_head(planted)):
+            with planting(with_head(planted)), within_bounds():
                 run(nights, folder)
-        except (BadInput, AssertionError, duckdb.Error) as stopped:
+        except (BadInput, AssertionError, duckdb.Error, OSError) as stopped:
             return Outcome(STOPPED, night.name, repr(stopped))
         else:
             if published(folder) == self._faultless(night, nights):

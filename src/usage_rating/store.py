@@ -30,6 +30,7 @@ from usage_rating.tables import TABLES
 from usage_rating.views import write_views
 
 NIGHTS_KEPT = 7
+PARQUET_END = b"PAR1"
 ADVICE = "`usage-rating doctor` says what it means and what can be rebuilt; else restore it from a backup."
 LINKED = (*TABLES, "billing.duckdb")  # what readers find beside the nights, as links into the last one
 UNUSABLE = ("*", "?", "[", "\\")
@@ -163,11 +164,15 @@ class Store:
         return [night / name for name in sorted(self.chain.files)]
 
     def refuse_missing(self) -> None:
-        """A night's files stand or fall together.
+        """A night's files stand or fall together, those too that are opened only when asked for.
 
-        :raises BadInput: naming each file of the last night that is missing
+        :raises BadInput: naming each file of the last night that is missing, or breaks off
         """
-        faults = [f"{path}: is missing. {ADVICE}" for path in self.all_files() if not path.exists()]
+        faults = [
+            f"{path}: is {'cut short' if path.exists() else 'missing'}. {ADVICE}"
+            for path in self.all_files()
+            if not path.exists() or (path.suffix == ".parquet" and _breaks_off(path))
+        ]
         if faults:
             raise BadInput(faults)
 
@@ -250,3 +255,10 @@ class Store:
         upcoming.replace(self.current)
         sync(self.output)
         self.chain = chain
+
+
+def _breaks_off(path: Path) -> bool:
+    """Whether a Parquet file does not end as each does."""
+    with path.open("rb") as file:
+        file.seek(-min(len(PARQUET_END), path.stat().st_size), os.SEEK_END)
+        return file.read() != PARQUET_END

@@ -64,7 +64,7 @@ def read_published(night: Path, files: list[str]) -> Published:
     """Reads the tables of a night, figures as fractions and instants as microseconds.
 
     :raises OSError, ValueError: a file cannot be read
-    :raises IncompleteError: a row lacks a value that no row may lack
+    :raises IncompleteError: a row lacks a value that no row may lack, or has 0 for a denominator
     """
     tables: dict[str, list[Record]] = {name: [] for name in TABLES}
     for name in sorted(files):
@@ -87,6 +87,7 @@ def _check_filled(name: str, table: str, rows: list[Record]) -> None:
         empty = {column for column, value in row.items() if value is None} - MAY_BE_EMPTY.get(table, set())
         if table == "balances":
             empty &= {"run_id", *OF_FEEDS} if row["feed"] is not None else {"run_id", *OF_MONEY}
+            empty |= {"denominator"} if row["denominator"] == 0 else set()
         if empty:
             raise IncompleteError(f"{name}: row {number} has no {', '.join(sorted(empty))}")
 

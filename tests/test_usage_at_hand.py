@@ -14,6 +14,7 @@ from tests.folders import ACCOUNTS, SUBSCRIPTIONS, bill, copied, csv_text, rows,
 from usage_rating import originals, usage_at_hand
 from usage_rating.errors import BadInput
 from usage_rating.night import Night
+from usage_rating.store import PARQUET_END
 
 USAGE = "subscription_id,event_id,meter,quantity,occurred_at"
 REVISED = f"{USAGE},revision,voided"
@@ -76,10 +77,15 @@ def rows_at_hand(folder: Path, as_of: date) -> tuple[list[Any], list[Any]]:
     return at_hand, kept
 
 
+def zeroed(content: bytes) -> bytes:
+    """Nothing can be read of it, though it has the length and the end of a Parquet file."""
+    return bytes(len(content) - len(PARQUET_END)) + PARQUET_END
+
+
 def damage(folder: Path, run_number: int) -> Path:
     """Overwrites what a run kept of usage; of the same length, so that only its bytes tell."""
     path = (folder / "output/current").resolve() / f"kept/usage/{run_number:06d}.parquet"
-    path.write_bytes(bytes(path.stat().st_size))
+    path.write_bytes(zeroed(path.read_bytes()))
     return path
 
 
@@ -268,8 +274,7 @@ def test_large_files_are_opened_only_when_they_are_asked_for(tmp_path: Path, mon
     bill(tmp_path, MARCH, {"usage/2.parquet": parquet(("feb-1", 30, datetime(2024, 2, 10, tzinfo=UTC)))})
     assert rows(tmp_path, TOTALS) == [(date(2024, 1, 1), Decimal(3)), (date(2024, 2, 1), Decimal(30))]
     kept = (tmp_path / "output/current").resolve() / "kept/usage_files/000001_0001.parquet"
-    damaged = bytes(len(first))
-    kept.write_bytes(damaged)
+    kept.write_bytes(zeroed(first))
     assert rows_at_hand(tmp_path, DAY_AFTER) == ([], [])
     write(tmp_path / "input", {"usage/3.parquet": parquet(("feb-2", 7, datetime(2024, 2, 10, tzinfo=UTC)))})
     assert rows_at_hand(tmp_path, MARCH) == (["feb-2"], ["feb-1"])

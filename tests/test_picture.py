@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from tests.folders import ONE_CUSTOMER, bill, bill_example, csv_text
+from tests.folders import CART_EVENTS, ONE_CUSTOMER, SUBSCRIPTIONS, bill, bill_example, csv_text
 from usage_rating.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -154,10 +154,8 @@ plans:
 def test_limits_of_any_height(limit: str, raises: list[str], charged: int, words: list[str], tmp_path: Path) -> None:
     files = ONE_CUSTOMER | {
         "rate_cards/apps.v1.yaml": LIMITED_CARD.replace("LIMIT", limit),
-        "subscriptions/1.csv": csv_text(
-            "subscription_id,effective_at,account_id,rate_card,plan,event", "S1,2024-01-10,A1,apps,basic,started"
-        ),
-        "cart_events/1.csv": csv_text("subscription_id,cart_id,occurred_at,category,state"),
+        "subscriptions/1.csv": csv_text(SUBSCRIPTIONS, "S1,2024-01-10,A1,apps,basic,started"),
+        "cart_events/1.csv": csv_text(CART_EVENTS),
         "usage/1.csv": csv_text(
             "event_id,subscription_id,occurred_at,meter,quantity",
             "u1,S1,2024-01-12,messages,30",

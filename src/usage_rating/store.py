@@ -168,11 +168,7 @@ class Store:
 
         :raises BadInput: naming each file of the last night that is missing, or breaks off
         """
-        faults = [
-            f"{path}: is {'cut short' if path.exists() else 'missing'}. {ADVICE}"
-            for path in self.all_files()
-            if not path.exists() or (path.suffix == ".parquet" and _breaks_off(path))
-        ]
+        faults = [f"{path}: is {lack}. {ADVICE}" for path in self.all_files() if (lack := _lack_of(path))]
         if faults:
             raise BadInput(faults)
 
@@ -257,8 +253,12 @@ class Store:
         self.chain = chain
 
 
-def _breaks_off(path: Path) -> bool:
-    """Whether a Parquet file does not end as each does."""
+def _lack_of(path: Path) -> str:
+    """Whether a file is missing or, if it is Parquet, does not end as each does; nothing where it is there, whole."""
+    if not path.exists():
+        return "missing"
+    if path.suffix != ".parquet":
+        return ""
     with path.open("rb") as file:
         file.seek(-min(len(PARQUET_END), path.stat().st_size), os.SEEK_END)
-        return file.read() != PARQUET_END
+        return "" if file.read() == PARQUET_END else "cut short"

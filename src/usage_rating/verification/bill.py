@@ -75,9 +75,9 @@ class Facts:
         :raises NoPrice: there is none, or it lacks a plan that was in force in it
         """
         version = self.life.version(cycle)
-        if version is None or not (self.is_lenient or self.is_priced(cycle)):
+        missing = self.plans_in(cycle) - version.plans.keys() if version else set[str]()
+        if version is None or (missing and not self.is_lenient):
             raise NoPrice
-        missing = self.plans_in(cycle) - version.plans.keys()
         return replace(version, plans={**version.plans, **dict.fromkeys(missing, ())}) if missing else version
 
     def are_priced(self, cycle: Cycle, plans: set[str]) -> bool:
@@ -144,8 +144,7 @@ def cycle_lines(facts: Facts, number: int) -> tuple[list[Line], list[History]]:
     of_carts, page = _carts(facts, cycle, version, plan)
     of_usage, usage_page = _usage(facts, cycle, version, plan)
     lines += of_carts + of_usage
-    changes = [change for change in life.changes if facts.are_priced(cycle, {change.before, change.after})]
-    lines += [line for change in changes if (line := _upgrade(life, cycle, version, change))]
+    lines += [line for change in life.changes if (line := _upgrade(facts, cycle, version, change))]
     lines += _one_offs(facts, cycle, version, plan)
     return lines, page + usage_page
 
@@ -244,14 +243,14 @@ def _clipped(
     return lost
 
 
-def _upgrade(life: Life, cycle: Cycle, version: Version, change: Change) -> Line | None:
+def _upgrade(facts: Facts, cycle: Cycle, version: Version, change: Change) -> Line | None:
     """The difference of the fees in advance for the days left after the change."""
-    if not cycle.starts_at < change.at < cycle.ends_at:
+    if not cycle.starts_at < change.at < cycle.ends_at or not facts.are_priced(cycle, {change.before, change.after}):
         return None
     difference = version.advance_fees(change.after) - version.advance_fees(change.before)
     if difference <= 0 or difference < version.minimum_difference:
         return None
-    day = local_date(change.at, life.zone_name)
+    day = local_date(change.at, facts.life.zone_name)
     exact = difference * ((cycle.end - day).days - 1) / cycle.whole_days
     amount = rounded(exact, version.decimals, version.rounding)
     return _line(("upgrade", change.after, change.after), version, cycle, amount, exact)._replace(service_start=day)

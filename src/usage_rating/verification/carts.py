@@ -25,7 +25,7 @@ class Snapshots:
 
     def judge(self, share: Fraction, approved: set[int], is_late: Callable[[Row], bool]) -> None:
         """Sets each too small a listing aside, against the one before it, and what speaks of closed books."""
-        resolved = resolve(self.rows, is_late=is_late)
+        resolved = resolve(self.rows, reason_of_any=lambda row: "late" if is_late(row) else "")
         late = {row for row in self.rows if resolved.listed.get(row) == "late" or (row.refused and is_late(row))}
         self.listed, self.own = defaultdict(set), defaultdict(list)
         sizes: dict[int, int] = defaultdict(int)

@@ -136,18 +136,15 @@ class Known:
                 self.accounts.pop(account_id, None)
 
     def _account_rows(self, rows: list[Row]) -> Resolved:
-        return resolve(rows, self._moves_cycles, reason_of_void=self._takes_away)
+        return resolve(rows, reason_of_any=self._moves_cycles)
 
     def _moves_cycles(self, row: Row) -> str:
         for frozen in self._frozen_under(row):
-            zone_name = row["time_zone"] or frozen.card_zone
-            if (zone_name, row["created_at"]) != (frozen.zone_name, frozen.created_at):
+            rests_on, zone_name = frozen.account.key == row.key, row["time_zone"] or frozen.card_zone
+            is_moved = (zone_name, row["created_at"]) != (frozen.zone_name, frozen.created_at)
+            if rests_on if row.is_void else is_moved:
                 return "would_move_cycles"
         return ""
-
-    def _takes_away(self, void: Row) -> str:
-        is_rested_on = any(frozen.account.key == void.key for frozen in self._frozen_under(void))
-        return "would_move_cycles" if is_rested_on else ""
 
     def _frozen_under(self, row: Row) -> list[Frozen]:
         """What may no longer move of the row's account; nothing where its last cycles rest on a newer row."""
@@ -182,17 +179,14 @@ class Known:
             if frozen and _moves_start(row, frozen):
                 return "would_move_cycles"
             unfit = "" if row.is_void else self._unfit(row)
-            return unfit or ("late" if self.is_late(row) else "")
+            return unfit or self.lateness(row)
 
-        alone = resolve(rows, reason_alone, reason_of_void=reason_alone).counting
+        alone = resolve(rows, reason_of_any=reason_alone).counting
         start = min((row for row in alone if row["event"] == "started"), key=_instant, default=None)
         if start is None:
-            held = resolve(rows, lambda row: reason_alone(row) or "unknown_subscription", reason_of_void=reason_alone)
-            return None, held
+            return None, resolve(rows, lambda _: "unknown_subscription", reason_of_any=reason_alone)
 
         def reason(row: Row) -> str:
-            if alone := reason_alone(row):
-                return alone
             if row["effective_at"] < start["effective_at"]:
                 return "unknown_subscription"
             if row["account_id"] != start["account_id"]:
@@ -200,7 +194,7 @@ class Known:
             return "" if row["rate_card"] == start["rate_card"] else "unknown_rate_card"
 
         # Only what fits is taken in: whose books a row speaks of that names an unknown subscription is not known yet.
-        resolved = resolve(rows, reason, reason_of_void=reason_alone)
+        resolved = resolve(rows, reason, reason_of_any=reason_alone)
         self.taken_in.update(resolved.fitting)
         return self._life_from(start, resolved.counting, frozen), resolved
 
@@ -218,6 +212,10 @@ class Known:
 
     # ---- closed books
 
+    def lateness(self, row: Row) -> str:
+        """`late` where it is."""
+        return "late" if self.is_late(row) else ""
+
     def is_late(self, row: Row) -> bool:
         """Whether a row speaks of closed books; one that was taken in in time stays, however old it grows."""
         if row in self.taken_in:
@@ -233,7 +231,7 @@ class Known:
         self, rows: list[Row], reason_of: Callable[[Row], str], scope: Callable[[Row], Hashable] = no_scope
     ) -> Resolved:
         """Which rows of a subscription count."""
-        resolved = resolve(rows, reason_of, scope, self.is_late)
+        resolved = resolve(rows, reason_of, scope, self.lateness)
         self.taken_in.update(resolved.fitting)
         self.waiting.difference_update(rows)
         self.waiting.update(resolved.listed)
@@ -264,7 +262,7 @@ class Known:
         def reason(row: Row) -> str:
             return "incomplete_snapshot" if row["snapshot_at"] in self.snapshots.held else self._unfit_cart(row)
 
-        return resolve(self.snapshots.rows, reason, is_late=self.is_late)
+        return resolve(self.snapshots.rows, reason, reason_of_any=self.lateness)
 
     def strangers(self) -> Iterator[Judged | Resolved]:
         """What became of the rows of subscriptions of which no row is known, and of accounts."""

@@ -35,11 +35,6 @@ def fits_always(_: Row) -> str:
     return ""
 
 
-def in_time(_: Row) -> bool:
-    """Books are never closed."""
-    return False
-
-
 def stood(rows: Iterable[Row], scope: Callable[[Row], Hashable] = no_scope) -> tuple[list[Row], list[Row]]:
     """The rows of one key that stand, without repeats, and those in conflict with an earlier one.
 
@@ -68,14 +63,12 @@ def resolve(
     rows: Iterable[Row],
     reason_of: Callable[[Row], str] = fits_always,
     scope: Callable[[Row], Hashable] = no_scope,
-    is_late: Callable[[Row], bool] = in_time,
-    reason_of_void: Callable[[Row], str] = fits_always,
+    reason_of_any: Callable[[Row], str] = fits_always,
 ) -> Resolved:
     """Conflicts first; of the rows that fit, the highest revision counts, and nothing where it is a void.
 
     :param reason_of: why a row that is no void does not fit, or nothing
-    :param is_late: whether a row, be it a void, would change a bill of closed books
-    :param reason_of_void: why a void does not fit, or nothing
+    :param reason_of_any: why a row, be it a void, does not fit, or nothing; it is asked first
     """
     resolved = Resolved()
     by_key: dict[Hashable, list[Row]] = defaultdict(list)
@@ -85,9 +78,7 @@ def resolve(
     for key, own in by_key.items():
         standing, conflicting = stood(own, scope)
         resolved.listed |= dict.fromkeys(conflicting, "conflicting_duplicate")
-        reasons = {
-            row: "late" if is_late(row) else (reason_of_void if row.is_void else reason_of)(row) for row in standing
-        }
+        reasons = {row: reason_of_any(row) or ("" if row.is_void else reason_of(row)) for row in standing}
         fitting = [row for row, reason in reasons.items() if not reason]
         resolved.fitting += fitting
         highest = max((row.revision for row in fitting), default=-1)

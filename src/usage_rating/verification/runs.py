@@ -136,13 +136,10 @@ def differences(before: dict[Key, Line], now: dict[Key, Line]) -> list[Line]:
     return found
 
 
-def _place(invoice: Invoice) -> int:
-    """A place for each invoice of a subscription: its cycle's number, and one below any for the opening."""
-    return invoice.number if invoice.kind == "cycle" else OPENING
-
-
 def _held_as(invoice: Invoice) -> tuple[str, int]:
-    return invoice.kind, _place(invoice.corrects or invoice)
+    """A place for each invoice of a subscription: its kind and its cycle's number, one below any for the opening."""
+    of = invoice.corrects or invoice
+    return invoice.kind, of.number if of.kind == "cycle" else OPENING
 
 
 @dataclass(frozen=True)

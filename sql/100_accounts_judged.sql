@@ -51,7 +51,10 @@ invoiced as (
 placed as (
     select
         told_apart.*,
-        invoiced.* exclude (account_id),
+        invoiced.time_zone_min,
+        invoiced.time_zone_max,
+        invoiced.differs_from_card,
+        invoiced.invoiced_created_at,
         coalesce(
             told_apart.updated_at = invoiced.account_updated_at,
             told_apart.updated_at is null and invoiced.account_updated_at is null

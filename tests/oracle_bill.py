@@ -148,6 +148,7 @@ class Bill:
     limits_throughout: dict[tuple[str, date], Decimal] = field(default_factory=dict)
     corrections: list[tuple[InvoiceKey, list[Line]]] = field(default_factory=list)
     issued_before: set[tuple[str, date]] = field(default_factory=set)
+    closed: list[CycleUsage] = field(default_factory=list)
 
 
 @dataclass
@@ -456,6 +457,7 @@ class Biller:
     def _close(self, of: ActiveCycle, advance: list[Line]) -> None:
         """The invoice of a cycle that is over."""
         usage = self._usage(of)
+        self.bill.closed.append(usage)
         counted = usage.counted()
         running = usage.under_limit()
         metered = [line for item in counted for line in item.lines]

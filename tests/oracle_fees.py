@@ -1,10 +1,11 @@
 """Fees in advance and in arrears, prorations, upgrades and one-off charges (part of the oracle)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
+from typing import NamedTuple
 
 from tests.oracle import Row
 from tests.oracle_cycle import ActiveCycle, Line, Terms, day_after
@@ -70,24 +71,40 @@ def arrears_lines(of: ActiveCycle) -> list[Line]:
     return fee_lines(of, of.plan_last, owed, None)
 
 
+class PlanChange(NamedTuple):
+    """A change of plan that takes effect at once, and what the fees in advance differ by."""
+
+    at: datetime
+    plan_before: str
+    plan: str
+    difference: Fraction
+
+
+def changes_at_once(of: ActiveCycle) -> Iterator[PlanChange]:
+    """The changes of plan inside the cycle, not at its start, that take effect at once."""
+    for before, after in pairwise(of.timeline.plan_spans()):
+        if before.plan_until == after.plan_from and of.cycle.starts_at < after.plan_from < of.cycle.ends_at:
+            difference = _advance_sum(of, after.plan) - _advance_sum(of, before.plan)
+            yield PlanChange(after.plan_from, before.plan, after.plan, difference)
+
+
+def minimum_difference(of: ActiveCycle) -> Fraction:
+    """How much more an upgrade must cost to be charged; 0: any."""
+    return Fraction(of.version.get("plan_change", {}).get("minimum_difference", "0"))
+
+
 def upgrade_lines(of: ActiveCycle) -> list[Line]:
-    """Upgrades that take effect at once inside the cycle, not at its start."""
+    """Upgrades that take effect at once inside the cycle."""
     lines = []
-    spans = of.timeline.plan_spans()
-    for before, after in pairwise(spans):
-        at = after.plan_from
-        if before.plan_until != at or not of.cycle.starts_at < at < of.cycle.ends_at:
+    for change in changes_at_once(of):
+        if change.difference <= 0 or change.difference < minimum_difference(of):
             continue
-        difference = _advance_sum(of, after.plan) - _advance_sum(of, before.plan)
-        least = Fraction(of.version.get("plan_change", {}).get("minimum_difference", "0"))
-        if difference <= 0 or difference < least:
-            continue
-        changed_on = of.local_date(at)
+        changed_on = of.local_date(change.at)
         days_remaining = (of.cycle.cycle_end - changed_on).days - 1
-        amount = of.money(difference * Fraction(days_remaining, of.days.whole))
+        amount = of.money(change.difference * Fraction(days_remaining, of.days.whole))
         if amount:
             service = (changed_on, of.cycle.cycle_end)
-            lines.append(of.line("upgrade", after.plan, amount, plan=after.plan, service=service))
+            lines.append(of.line("upgrade", change.plan, amount, plan=change.plan, service=service))
     return lines
 
 

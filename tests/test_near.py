@@ -2,26 +2,34 @@
 
 import json
 import os
+from collections import Counter
 from contextlib import suppress
 from datetime import date, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import duckdb
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from tests.bound_types import Loss, losses
 from tests.crossing import USAGE, Previewed, crossed, previewed
 from tests.folders import ACCOUNTS, CART_EVENTS, ONE_CUSTOMER, SUBSCRIPTIONS, bill, csv_text, write
-from tests.oracle import World
+from tests.oracle import RunStops, World
+from tests.oracle_bill import rate
+from tests.oracle_near import bounds_near
 from tests.test_properties import drawing
 from tests.worlds import write_world
 from tests.worlds_usage import usage_worlds
+from usage_rating import near as near_module
 from usage_rating.cli import app
 from usage_rating.errors import BadInput
 from usage_rating.near import NearMiss
+from usage_rating.sql_files import SQL_FOLDER, read_sql
 
 EXAMPLES = max(int(os.environ.get("RATING_EXAMPLES", "16")) // 2, 8)
 AS_OF = date(2024, 5, 20)
@@ -156,6 +164,22 @@ def test_bounds_within_reach_and_what_they_change(before: Previewed) -> None:
     assert shares == sorted(shares)
 
 
+def test_no_figure_loses_a_decimal_unsaid(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for units, which are told to 6 decimals as usage is."""
+    lost: dict[str, list[Loss]] = {}
+    make = near_module._make
+
+    def watched(engine: duckdb.DuckDBPyConnection, *names: str) -> None:
+        for name in names:
+            lost[name] = [loss for loss in losses(engine, read_sql(f"near/{name}.sql")) if not loss.is_written]
+            make(engine, name)
+
+    monkeypatch.setattr(near_module, "_make", watched)
+    previewed(folder, AS_OF)
+    assert set(lost) == {path.stem for path in (SQL_FOLDER / "near").iterdir()}
+    assert {name: found for name, found in lost.items() if found} == {}
+
+
 def test_what_else_is_told_of_each_kind(before: Previewed) -> None:
     misses = {miss.subscription_id: miss for miss in before.near.misses}
     assert misses["graduated-950"].price_next == Decimal("0.03")
@@ -225,6 +249,27 @@ def test_in_drawn_worlds_the_bill_changes_as_said(drawn: tuple[World, date], dat
         event(f"bounds: {min(len(chosen), 3)}")
         billed = crossed(folder, as_of, before, chosen)
         assert [change for _, change in billed] == [miss.change for miss in chosen], chosen
+
+
+@drawing(EXAMPLES)
+@given(usage_worlds(), st.sampled_from(["0.1", "0.5", "1"]))
+def test_in_drawn_worlds_all_that_is_near_is_listed_and_nothing_else(drawn: tuple[World, date], within: str) -> None:
+    """Every bound of every cycle, looked through by the oracle."""
+    world, as_of = drawn
+    try:
+        expected = bounds_near(rate(world, as_of, is_preview=True), Fraction(within))
+    except RunStops:
+        return
+    with TemporaryDirectory() as name:
+        write_world(world, Path(name) / "input")
+        near = previewed(Path(name), as_of, within).near
+    for kind in sorted({bound.kind for bound in expected}):
+        event(kind)
+    told = [
+        (miss.kind, miss.subscription_id, miss.cycle_start, miss.charge, miss.changed_at, miss.bound, miss.so_far)
+        for miss in near.misses
+    ]
+    assert Counter(told) == Counter(bound[:7] for bound in expected)
 
 
 HIGHEST = """\

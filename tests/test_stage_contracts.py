@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 import sqlglot
 from sqlglot import exp
 from sqlglot.optimizer.scope import traverse_scope
 
+from tests.bound_types import losses
 from tests.rehearsals import INPUTS, Rehearsal, Rehearsals, of_page, of_usage_world
 from tests.test_worked_examples import PAGES
 from usage_rating.feeds import FEEDS
@@ -180,3 +182,27 @@ def test_every_stage_is_in_the_stage_table() -> None:
     """The README beside the stages lists them as they are."""
     listed = re.findall(r"^\| `(\d{3})_(\w+)` \|", (Path(SQL_FOLDER) / "README.md").read_text("utf-8"), re.MULTILINE)
     assert listed == [(f"{stage.number:03}", stage.name) for stage in all_stages()]
+
+
+@STAGES
+def test_no_figure_loses_a_decimal_but_where_lines_are_rounded(stage: Stage, nights: list[Rehearsal]) -> None:
+    engine, schema = nights[0].engine, nights[0].schema
+    engine.execute(f"set search_path = '{schema}'")
+    lost = [(loss.decimals_before, loss.decimals_after, loss.is_written) for loss in losses(engine, stage.sql)]
+    assert lost == ([(15, 4, True)] if stage.name == "rounded_figures" else [])
+
+
+@pytest.mark.parametrize(
+    ("sql", "lost"),
+    [
+        ("select coalesce(wide, narrow) from figures", (6, 4, False)),
+        ("select wide from figures union all select narrow from figures", (6, 4, False)),
+        ("select case when wide > narrow then wide else narrow end from figures", (6, 4, False)),
+        ("select cast(wide as decimal(20, 2)) from figures", (6, 2, True)),
+        ("select wide * 1e0 from figures", (6, None, False)),
+    ],
+)
+def test_a_lost_decimal_is_found(sql: str, lost: tuple[int, int | None, bool]) -> None:
+    engine = duckdb.connect()
+    engine.execute("create table figures (wide decimal(38, 6), narrow decimal(38, 4))")
+    assert [(loss.decimals_before, loss.decimals_after, loss.is_written) for loss in losses(engine, sql)] == [lost]

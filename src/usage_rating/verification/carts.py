@@ -26,7 +26,8 @@ class Snapshots:
     def judge(self, share: Fraction, approved: set[int], is_late: Callable[[Row], bool]) -> None:
         """Sets each too small a listing aside, against the one before it, and what speaks of closed books."""
         resolved = resolve(self.rows, reason_of_any=lambda row: "late" if is_late(row) else "")
-        late = {row for row in self.rows if resolved.listed.get(row) == "late" or (row.refused and is_late(row))}
+        amiss = {row for row in self.rows if row.refused or row in resolved.listed}
+        late = {row for row in amiss if is_late(row)}
         self.listed, self.own = defaultdict(set), defaultdict(list)
         sizes: dict[int, int] = defaultdict(int)
         by_key: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
@@ -34,10 +35,9 @@ class Snapshots:
             if None not in row.key and row not in late:
                 by_key[row.key].append(row)
         counting = {row.key: row for row in resolved.counting}
-        contradicting = {row for row, reason in resolved.listed.items() if reason == "conflicting_duplicate"}
         for (at, *cart), rows in by_key.items():
             said = counting.get((at, *cart))
-            if said or any(row.refused or (row in contradicting and not is_late(row)) for row in rows):
+            if said or not amiss.isdisjoint(rows):
                 self.listed[at].add((cart[0], cart[1]))
             sizes[at] += bool(said and said["state"] == "active")
             self.own[cart[0]] += rows

@@ -77,6 +77,7 @@ def take_in(
     announce("opening what is kept")
     kept = _originals(store, before, files, kept_as)
     _open_known_rows(engine, store, kept)
+    engine.execute("create or replace table issued_cycles as from known_issued_cycles")
     _list_files_read(engine, before, files)
     rejected = dict(engine.execute("select feed, count(*) from new_rejected_rows group by feed").fetchall())
     files_of = {feed: [checked for checked in files if checked.file.feed == feed] for feed in FEEDS}
@@ -100,6 +101,7 @@ def open_kept(engine: duckdb.DuckDBPyConnection, store: Store) -> UsageFiles:
     no_new_approvals(engine)
     kept = _originals(store, store.chain, [], {})
     _open_known_rows(engine, store, kept)
+    engine.execute("create view issued_cycles as from known_issued_cycles")  # few of them are asked for
     return _usage_files(store, kept)
 
 
@@ -208,7 +210,7 @@ def _list_files_read(engine: duckdb.DuckDBPyConnection, before: Chain, files: li
 
 
 def _open_known_rows(engine: duckdb.DuckDBPyConnection, store: Store, kept: dict[str, list[Original]]) -> None:
-    """Makes `known_<feed>` of what earlier nights kept and what is new, but for usage; opens what was issued.
+    """Makes `known_<feed>` of what earlier nights kept and what is new, but for usage; opens what was published.
 
     :param kept: by feed, the large files
     """
@@ -221,7 +223,6 @@ def _open_known_rows(engine: duckdb.DuckDBPyConnection, store: Store, kept: dict
         for rows in originals.open_rows(engine, FEEDS[name], kept[name]) if name in FEEDS else ():
             known = known.union(rows)
         known.create_view(f"known_{name}")
-    engine.execute("create or replace table issued_cycles as from known_issued_cycles")
     for name in PUBLISHED_BEFORE:
         files = [str(path) for path in store.files(name)]
         earlier = engine.read_parquet(files) if files else empty(engine, TABLES[name])

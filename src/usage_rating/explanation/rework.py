@@ -222,16 +222,19 @@ class Archive:
         cards = self.cards_of(run, rate_card)
         if not cards:
             return State(run, {}, {name: [] for name in RELATIONS})
+        stages = stages_to({LAST_BEFORE_CYCLES, *(STAGE_OF.get(name, name) for name in wanted)})
         engine.execute("set threads = 1")  # one customer's rows are few: to share them out costs more than it saves
         engine.execute(f"create schema {SCHEMA}")
         engine.execute(f"set search_path = '{SCHEMA},main'")
         try:
-            self._open_rows(subscription_id, run, invoice_ids, cart_id)
+            self._open_rows(
+                subscription_id, run, invoice_ids, cart_id, {name for stage in stages for name in stage.reads}
+            )
             load_rate_cards(engine, cards)
             # Without a bound on prices each limited cycle counts as near its limit: its usage is charged row by row.
             engine.execute("update charges set price_per_unit_max = null")
             load_policies(engine, run.policies)
-            self._run_stages(run, cards, wanted)
+            self._run_stages(run, cards, stages)
             found = {
                 name: records(engine.sql(query, params=_asked(query, subscription_id, cart_id)))
                 if name in wanted
@@ -243,8 +246,7 @@ class Archive:
             engine.execute(f"drop schema {SCHEMA} cascade")
         return State(run, {file.card.version: file.card for file in cards}, found)
 
-    def _run_stages(self, run: Manifest, cards: list[CardFile], wanted: tuple[str, ...]) -> None:
-        stages = stages_to({LAST_BEFORE_CYCLES, *(STAGE_OF.get(name, name) for name in wanted)})
+    def _run_stages(self, run: Manifest, cards: list[CardFile], stages: list[Stage]) -> None:
         cut = [stage.name for stage in stages].index(LAST_BEFORE_CYCLES) + 1
         run_stages(self.engine, stages[:cut])
         load_calendar_up_to(self.engine, cards, date.fromisoformat(run.as_of))
@@ -308,7 +310,10 @@ class Archive:
             return None
         return min(each["starts_at"] for each in cycles), max(each["ends_at"] for each in cycles)
 
-    def _open_rows(self, subscription_id: str, run: Manifest, invoice_ids: list[str], cart_id: str | None) -> None:
+    def _open_rows(
+        self, subscription_id: str, run: Manifest, invoice_ids: list[str], cart_id: str | None, read: set[str]
+    ) -> None:
+        """Opens what the stages read; a view that none of them reads costs nothing."""
         engine, number = self.engine, run.run_number
         engine.execute(
             "create table asked as select $id as subscription_id, $cart_id::varchar as cart_id",
@@ -323,7 +328,8 @@ class Archive:
                 only = f"and account_id in (select account_id from main.known_subscriptions where {own})"
             if feed != "usage":
                 limit = "limit 0" if feed == "credit_topups" else ""
-                kind = "table" if feed in OF_ONE_SUBSCRIPTION else "view"  # to scan all for its rows once is enough
+                is_scanned_once = feed in OF_ONE_SUBSCRIPTION and f"known_{feed}" in read
+                kind = "table" if is_scanned_once else "view"
                 engine.execute(
                     f"create {kind} known_{feed} as from main.known_{feed} where run_number <= {number} {only} {limit}"
                 )

@@ -182,8 +182,8 @@ def _named(rows: Iterable[Record]) -> str:
 def _fed(archive: Archive, reach: Reach) -> Iterable[Fed]:
     """The published lines whose explanation names the row, without working them out once more."""
     for invoice in archive.published.invoices_of(reach.row["subscription_id"]):
-        is_known = archive.published.run_of(invoice).run_number >= reach.row["run_number"]
-        if is_known and (invoice["corrects_invoice_id"] or invoice["invoice_id"]) in reach.cycle_ends:
+        is_reached = (invoice["corrects_invoice_id"] or invoice["invoice_id"]) in reach.cycle_ends
+        if is_reached and archive.published.run_of(invoice).run_number >= reach.row["run_number"]:
             rest = _of_correction if invoice["corrects_invoice_id"] else _of_invoice
             lines = archive.published.lines(invoice["invoice_id"])
             own = [line for line in lines if reach.feed in FEEDS_OF[line["kind"]]]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from decimal import Decimal
 from functools import partial
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -220,7 +221,7 @@ def told_by_the_night(as_published: Published, has_to_stop: bool, relation: str,
         return "" if stops(read) == has_to_stop else "the run stops, or does not, as it should not"
     if relation not in as_published or has_to_stop:
         return ""
-    rows = rows_of(read(relation).to_pylist(), COLUMNS[relation])
+    rows = told_rows(relation, read(relation).to_pylist())
     return "" if rows == as_published[relation] else "other rows are published"
 
 
@@ -228,9 +229,21 @@ def published(folder: Path) -> Published:
     """The tables of the last night, but for what is for people and the hashes in `runs`."""
     output = folder / "output"
     return {
-        name: rows_of(pq.read_table(output / name).to_pylist() if (output / name).exists() else [], columns)
-        for name, columns in COLUMNS.items()
+        name: told_rows(name, pq.read_table(output / name).to_pylist() if (output / name).exists() else [])
+        for name in COLUMNS
     }
+
+
+def told_rows(name: str, records: Sequence[Mapping[str, Any]]) -> Rows:
+    """The rows of a table without balances in which every amount is 0: they tell nothing."""
+    if name == "balances":
+        records = [one for one in records if one["feed"] is not None or any(map(is_money, one.values()))]
+    return rows_of(records, COLUMNS[name])
+
+
+def is_money(value: Any) -> bool:
+    """Whether it is an amount other than 0."""
+    return isinstance(value, Decimal) and value != 0
 
 
 def runs_in(folder: Path) -> int:

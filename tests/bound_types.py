@@ -30,12 +30,11 @@ def losses(engine: duckdb.DuckDBPyConnection, sql: str) -> list[Loss]:
 
     :param engine: has the tables that the query reads
     """
-    query = sql.rstrip().rstrip(";")
-    asked = engine.execute(f"select json_serialize_plan($query${query}\n$query$, optimize := false)").fetchone()
+    asked = engine.execute(f"select json_serialize_plan($query${sql}\n$query$, optimize := false)").fetchone()
     assert asked
     plan = json.loads(asked[0])
     assert not plan["error"], plan
-    return [loss for node in _casts(plan) if (loss := _loss(node, query.encode()))]
+    return [loss for node in _casts(plan) if (loss := _loss(node, sql.encode()))]
 
 
 def _casts(node: Any) -> Iterator[dict[str, Any]]:

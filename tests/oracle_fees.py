@@ -75,7 +75,6 @@ class PlanChange(NamedTuple):
     """A change of plan that takes effect at once, and what the fees in advance differ by."""
 
     at: datetime
-    plan_before: str
     plan: str
     difference: Fraction
 
@@ -85,7 +84,7 @@ def changes_at_once(of: ActiveCycle) -> Iterator[PlanChange]:
     for before, after in pairwise(of.timeline.plan_spans()):
         if before.plan_until == after.plan_from and of.cycle.starts_at < after.plan_from < of.cycle.ends_at:
             difference = _advance_sum(of, after.plan) - _advance_sum(of, before.plan)
-            yield PlanChange(after.plan_from, before.plan, after.plan, difference)
+            yield PlanChange(after.plan_from, after.plan, difference)
 
 
 def minimum_difference(of: ActiveCycle) -> Fraction:

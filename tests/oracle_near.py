@@ -40,8 +40,8 @@ def _bounds_of(usage: CycleUsage, peaks: dict[tuple[str, date, str], int]) -> It
     of = usage.of
     subscription_id, cycle_start = of.cycle[:2]
 
-    def bound(kind: str, charge: str, at: Fraction, so_far: Fraction, reach_of: Fraction | None = None) -> Bound:
-        return Bound(kind, subscription_id, cycle_start, charge, None, at, so_far, at if reach_of is None else reach_of)
+    def bound(kind: str, charge: str, at: Fraction, so_far: Fraction, changed_at: datetime | None = None) -> Bound:
+        return Bound(kind, subscription_id, cycle_start, charge, changed_at, at, so_far, at)
 
     counted = [item for item in usage.counted() if item.plan == of.plan_last]
     quantities = {item.charge: (item.terms, Fraction(item.quantity)) for item in counted}
@@ -51,8 +51,8 @@ def _bounds_of(usage: CycleUsage, peaks: dict[tuple[str, date, str], int]) -> It
             quantities[name] = terms, Fraction(peak)
     for name, (terms, quantity) in quantities.items():
         for at, reach_of in _ends(terms["price"], quantity):
-            yield bound("tier", name, at, quantity, reach_of)
-    limit = usage.limits.at_end(of)
+            yield bound("tier", name, at, quantity)._replace(reach_of=reach_of)
+    limit, billed = usage.limits.at_end(of), usage.under_limit().running
     for item in counted:
         if item.minimum:
             yield bound("minimum", item.charge, Fraction(item.minimum), Fraction(usage.used(item.terms)))
@@ -61,12 +61,11 @@ def _bounds_of(usage: CycleUsage, peaks: dict[tuple[str, date, str], int]) -> It
             uncapped = sum((line.amount for line in item.lines if line.kind != "cap"), Decimal(0))
             yield bound("cap", item.charge, cap, Fraction(uncapped))
         if limit is not None:
-            yield bound("limit", item.charge, Fraction(limit), usage.under_limit().running)
+            yield bound("limit", item.charge, Fraction(limit), billed)
     least = minimum_difference(of)
     for change in changes_at_once(of):
         if least and change.difference > 0:
-            upgrade = bound("upgrade", change.plan, least, change.difference)
-            yield upgrade._replace(changed_at=change.at)
+            yield bound("upgrade", change.plan, least, change.difference, change.at)
 
 
 def _ends(price: Terms, quantity: Fraction) -> Iterator[tuple[Fraction, Fraction]]:
@@ -76,5 +75,4 @@ def _ends(price: Terms, quantity: Fraction) -> Iterator[tuple[Fraction, Fraction
         if quantity:
             yield ceil(quantity / size) * size, size
     ends = [Fraction(tier["up_to"]) for tier in price.get("graduated", price.get("volume", [])) if "up_to" in tier]
-    for end in [end for end in ends if quantity <= end][:1]:
-        yield end, end
+    yield from [(end, end) for end in ends if quantity <= end][:1]

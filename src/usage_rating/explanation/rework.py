@@ -227,9 +227,7 @@ class Archive:
         engine.execute(f"create schema {SCHEMA}")
         engine.execute(f"set search_path = '{SCHEMA},main'")
         try:
-            self._open_rows(
-                subscription_id, run, invoice_ids, cart_id, {name for stage in stages for name in stage.reads}
-            )
+            self._open_rows(subscription_id, run, invoice_ids, cart_id, stages)
             load_rate_cards(engine, cards)
             # Without a bound on prices each limited cycle counts as near its limit: its usage is charged row by row.
             engine.execute("update charges set price_per_unit_max = null")
@@ -311,10 +309,11 @@ class Archive:
         return min(each["starts_at"] for each in cycles), max(each["ends_at"] for each in cycles)
 
     def _open_rows(
-        self, subscription_id: str, run: Manifest, invoice_ids: list[str], cart_id: str | None, read: set[str]
+        self, subscription_id: str, run: Manifest, invoice_ids: list[str], cart_id: str | None, stages: list[Stage]
     ) -> None:
-        """Opens what the stages read; a view that none of them reads costs nothing."""
+        """Opens what the stages read. To scan all once for one subscription's rows is enough, and only if they do."""
         engine, number = self.engine, run.run_number
+        read = {name for stage in stages for name in stage.reads}
         engine.execute(
             "create table asked as select $id as subscription_id, $cart_id::varchar as cart_id",
             {"id": subscription_id, "cart_id": cart_id},
@@ -328,8 +327,7 @@ class Archive:
                 only = f"and account_id in (select account_id from main.known_subscriptions where {own})"
             if feed != "usage":
                 limit = "limit 0" if feed == "credit_topups" else ""
-                is_scanned_once = feed in OF_ONE_SUBSCRIPTION and f"known_{feed}" in read
-                kind = "table" if is_scanned_once else "view"
+                kind = "table" if feed in OF_ONE_SUBSCRIPTION and f"known_{feed}" in read else "view"
                 engine.execute(
                     f"create {kind} known_{feed} as from main.known_{feed} where run_number <= {number} {only} {limit}"
                 )

@@ -20,7 +20,7 @@ from usage_rating.explanation.rework import Archive, State, open_archive
 from usage_rating.explanation.rows import source_row
 from usage_rating.feeds import FEEDS
 from usage_rating.figures import instant, span
-from usage_rating.manifests import InputRecord
+from usage_rating.manifests import InputRecord, Manifest
 from usage_rating.originals import Original
 
 NEVER = ("duplicate", "rejected")  # such a row decides over no other
@@ -182,29 +182,31 @@ def _named(rows: Iterable[Record]) -> str:
 def _fed(archive: Archive, reach: Reach) -> Iterable[Fed]:
     """The published lines whose explanation names the row, without working them out once more."""
     for invoice in archive.published.invoices_of(reach.row["subscription_id"]):
-        is_reached = (invoice["corrects_invoice_id"] or invoice["invoice_id"]) in reach.cycle_ends
-        if is_reached and archive.published.run_of(invoice).run_number >= reach.row["run_number"]:
+        if (invoice["corrects_invoice_id"] or invoice["invoice_id"]) not in reach.cycle_ends:
+            continue
+        run = archive.published.run_of(invoice)
+        if run.run_number >= reach.row["run_number"]:
             rest = _of_correction if invoice["corrects_invoice_id"] else _of_invoice
             lines = archive.published.lines(invoice["invoice_id"])
             own = [line for line in lines if reach.feed in FEEDS_OF[line["kind"]]]
-            yield from (Fed(invoice, line) for line in rest(archive, reach, invoice, own))
+            yield from (Fed(invoice, line) for line in rest(archive, reach, invoice, run, own))
 
 
-def _of_invoice(archive: Archive, reach: Reach, invoice: Record, lines: list[Record]) -> list[Record]:
+def _of_invoice(archive: Archive, reach: Reach, invoice: Record, run: Manifest, lines: list[Record]) -> list[Record]:
     """Those of the lines that rest on the row."""
     until = reach.cycle_ends[invoice["invoice_id"]]
-    state = archive.judged_before(reach.feed, reach.row, archive.published.run_of(invoice), until)
+    state = archive.judged_before(reach.feed, reach.row, run, until)
     context = Context(archive.published, state.with_lines(lines), invoice)
     return [line for line in lines if reach.is_among(ROWS_BY_KIND[line["kind"]](context, line))]
 
 
-def _of_correction(archive: Archive, reach: Reach, invoice: Record, lines: list[Record]) -> list[Record]:
+def _of_correction(archive: Archive, reach: Reach, invoice: Record, run: Manifest, lines: list[Record]) -> list[Record]:
     """Those of a correction's lines that the row has made, alone or with others.
 
     Before is the run before; or, where a bound held the correction, the last run that issued something of the invoice.
     The figures tell which, so they are asked for only where it makes a difference to the row.
     """
-    published, run = archive.published, archive.published.run_of(invoice)
+    published = archive.published
     base = published.invoice(invoice["corrects_invoice_id"])
     until = reach.cycle_ends[base["invoice_id"]]
     numbers = (run.run_number - 1, last_run_before(archive, invoice).run_number)

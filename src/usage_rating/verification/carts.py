@@ -23,11 +23,11 @@ class Snapshots:
     own: dict[str, list[Row]] = field(default_factory=dict)
     held: set[int] = field(default_factory=set)
 
-    def judge(self, share: Fraction, approved: set[int], is_late: Callable[[Row], bool]) -> None:
+    def judge(self, share: Fraction, approved: set[int], lateness: Callable[[Row], str]) -> None:
         """Sets each too small a listing aside, against the one before it, and what speaks of closed books."""
-        resolved = resolve(self.rows, reason_of_any=lambda row: "late" if is_late(row) else "")
+        resolved = resolve(self.rows, reason_of_any=lateness)
         amiss = {row for row in self.rows if row.refused or row in resolved.listed}
-        late = {row for row in amiss if is_late(row)}
+        late = {row for row in amiss if lateness(row)}
         self.listed, self.own = defaultdict(set), defaultdict(list)
         sizes: dict[int, int] = defaultdict(int)
         by_key: dict[tuple[Any, ...], list[Row]] = defaultdict(list)

@@ -207,7 +207,7 @@ class Replay:
                 if (life and life.account_id in accounts) or any(row["account_id"] in accounts for row in rows):
                     dirty.add(subscription_id)
         if has_listing or before is None or before.bounds != night.bounds:
-            known.snapshots.judge(night.share, set(night.approved), known.is_late)
+            known.snapshots.judge(night.share, set(night.approved), known.lateness)
         for subscription_id in dirty:
             known.lives.pop(subscription_id, None)
         return dirty

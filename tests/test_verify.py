@@ -21,7 +21,7 @@ from hypothesis import given
 from typer.testing import CliRunner
 
 from tests.comparison import settings_for
-from tests.folders import bill, bill_example, copied, csv_text
+from tests.folders import ACCOUNTS, SUBSCRIPTIONS, bill, bill_example, copied, csv_text
 from tests.oracle import World
 from tests.test_properties import drawing
 from tests.test_properties_usage import EXAMPLES
@@ -189,6 +189,36 @@ plans:
     verdict = verdict_of(tmp_path)
     assert verdict.findings == []
     assert (verdict.invoices, verdict.totals) == (5, {"USD": "25.00"})
+
+
+FEES_CHANGE = """\
+rate_card: fees
+version: {version}
+effective_from: {since}
+reason: Later its second fee comes first.
+currency: USD
+cycle: {{every: 1 month, anchor: calendar}}
+plans: {{basic: {{{fees}}}}}
+"""
+FEE = "{name}: {{kind: recurring, bill: advance, price: {{flat: '5.00'}}}}"
+
+
+def test_a_fee_stands_where_the_version_of_its_own_cycle_has_it(tmp_path: Path) -> None:
+    """January's invoice bears February's fees, in the order in which February's version names them."""
+    first, second = (FEE.format(name=name) for name in ("fee", "fee_2"))
+    files: dict[str, str | bytes] = {
+        "rate_cards/1.yaml": FEES_CHANGE.format(version=1, since="2024-01-01", fees=f"{first}, {second}"),
+        "rate_cards/2.yaml": FEES_CHANGE.format(version=2, since="2024-02-01", fees=f"{second}, {first}"),
+        "accounts/1.csv": csv_text(ACCOUNTS, "A,2024-01-01,UTC"),
+        "subscriptions/1.csv": csv_text(SUBSCRIPTIONS, "S,2024-01-01,A,fees,basic,started"),
+    }
+    bill(tmp_path, date(2024, 2, 1), files)
+    lines = pq.read_table(tmp_path / "output" / "invoice_lines").to_pylist()
+    by_invoice: dict[date, list[str]] = {}
+    for line in sorted(lines, key=lambda line: line["line_number"]):
+        by_invoice.setdefault(line["service_start"], []).append(line["charge"])
+    assert by_invoice == {date(2024, 1, 1): ["fee", "fee_2"], date(2024, 2, 1): ["fee_2", "fee"]}
+    assert found(tmp_path) == []
 
 
 @drawing(EXAMPLES // 4)

@@ -157,8 +157,12 @@ class Books:
 
 
 def _order(invoice: Invoice, line: Record) -> Key:
-    """Where a line stands: fees, what was counted, upgrades, purchases, the limit; the earlier service first."""
-    charges = () if invoice.corrects else invoice.version.plans.get(line["plan"], ())
+    """Where a line stands: fees, what was counted, upgrades, purchases, the limit; the earlier service first.
+
+    The next cycle's fee has its place in the version that prices that cycle. A correction goes by names alone.
+    """
+    priced_by = (v for v in invoice.card.versions if not invoice.corrects and v.number == line["rate_card_version"])
+    charges = (charge for version in priced_by for charge in version.plans.get(line["plan"], ()))
     named = (charge.place for charge in charges if charge.name == line["charge"])
     return (
         ORDER.get(line["kind"], COUNTED),

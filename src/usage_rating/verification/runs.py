@@ -51,6 +51,7 @@ class Invoice:
     said: dict[Key, Line] = field(default_factory=dict)
     page: list[History] = field(default_factory=list)
     worked_out: list[Line] = field(default_factory=list)
+    card: Card = field(default_factory=Card)
     invoice_id: str = ""
     invoice_number: int = 0
 
@@ -315,6 +316,7 @@ class Replay:
             night.run,
             shown(lines),
             said=keyed(shown(lines)),
+            card=life.card,
             worked_out=lines,
         )
 

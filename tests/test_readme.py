@@ -39,7 +39,7 @@ def _made_by(target: str) -> list[str]:
 
 
 def _run(command: list[str], folder: Path) -> str:
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=180)
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600)
     assert (run.returncode, run.stderr) == (0, "")
     return "\n".join(line.rstrip() for line in run.stdout.rstrip().splitlines())
 

@@ -210,6 +210,8 @@ def test_a_full_disk_exits_1_publishes_nothing_and_harms_nothing(tmp_path: Path)
     write(tmp_path / "input", ONE_CUSTOMER)
     done = run(tmp_path, before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)))
     assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
     assert not (tmp_path / "output" / "current").exists()
     bill(tmp_path, date(2024, 2, 10))
     assert rows(tmp_path, "select total from invoices") == [(40,)]

@@ -382,3 +382,6 @@ def main() -> None:
     except OutputHeld as error:
         print(error, file=sys.stderr)
         sys.exit(3)
+    except OSError as error:  # the disk's; it names the file, and where in the code it came up helps nobody
+        print(error, file=sys.stderr)
+        sys.exit(1)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import ExitStack
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -37,6 +38,23 @@ TWO_CUSTOMERS = ONE_CUSTOMER | {
 NINE_MORE = {
     "cart_events/3.csv": csv_text(CART_EVENTS, *(f"S1,x{number},2024-02-12,Standard,active" for number in range(9)))
 }
+
+# Has the numbers that are taken, and writes once a line comes in.
+APPROVE_WHEN_TOLD = """\
+import sys
+from pathlib import Path
+from usage_rating import approvals
+
+link = approvals._link
+
+def when_told(*file):
+    print("ready", flush=True)
+    sys.stdin.readline()
+    return link(*file)
+
+approvals._link = when_told
+print(approvals.approve(Path(sys.argv[1]), [sys.argv[2]]).name)
+"""
 
 
 @pytest.fixture
@@ -179,3 +197,22 @@ def test_the_command_lists_and_approves(jumped: Path) -> None:
     assert text.endswith("approvals/000001.csv: it counts from the next run on.\n")
     bill(jumped, date(2024, 3, 12))
     assert said() == (0, "Nothing waits for approval.\n")
+
+
+def test_people_who_approve_at_once_each_have_a_file_of_their_own(jumped: Path) -> None:
+    """Each has seen the same last number before any of them writes."""
+    (waiting,) = held(jumped / "output")
+    command = [sys.executable, "-c", APPROVE_WHEN_TOLD, str(jumped / "output"), waiting.subject]
+    with ExitStack() as stack:
+        people = [
+            stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            for _ in range(4)
+        ]
+        assert [each.stdout and each.stdout.readline() for each in people] == ["ready\n"] * 4
+        said = [each.communicate("go on\n")[0] for each in people]
+    assert [each.returncode for each in people] == [0] * 4
+    names = [f"{number:06d}.csv" for number in range(1, 5)]
+    assert sorted(said) == [f"{name}\n" for name in names]
+    assert sorted(path.name for path in (jumped / "output" / "approvals").iterdir()) == names
+    bill(jumped, date(2024, 3, 12), max_change=TWICE)
+    assert rows(jumped, INVOICES)[-1] == ("A1", "cycle", date(2024, 2, 10), 400)

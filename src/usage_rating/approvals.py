@@ -87,12 +87,11 @@ def approve(output: Path, subjects: list[str]) -> Path:
 
 
 def _write(folder: Path, approved: list[Held], chain: Chain) -> Path:
-    """A number is not given twice, also where somebody took a file away."""
+    """A number is not given twice, also where somebody took a file away, or two people approve at once."""
     folder.mkdir(exist_ok=True)
     names = [record.name for record in chain.inputs if record.feed == FEED]
     taken = [int(Path(str(name)).stem) for name in (*names, *folder.glob("[0-9]*.csv"))]
-    path = folder / f"{max(taken, default=0) + 1:06d}.csv"
-    aside = folder / f".{path.name}"
+    aside = folder / f".{os.getpid()}.csv"
     now = datetime.now(UTC).isoformat(timespec="seconds")
     with aside.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
@@ -101,10 +100,22 @@ def _write(folder: Path, approved: list[Held], chain: Chain) -> Path:
             what = [each.subject, each.total, None] if each.total else [None, None, each.subject]
             rows.writerow([*what, _who(), now])
     sync(aside)
-    path.hardlink_to(aside)
+    path = _link(aside, folder, max(taken, default=0) + 1)
     aside.unlink()
     sync(folder)
     return path
+
+
+def _link(aside: Path, folder: Path, number: int) -> Path:
+    """Gives a written file the first number from this one on that nobody else has taken meanwhile."""
+    while True:
+        path = folder / f"{number:06d}.csv"
+        try:
+            path.hardlink_to(aside)
+        except FileExistsError:
+            number += 1
+        else:
+            return path
 
 
 def _who() -> str:

@@ -384,7 +384,8 @@ class Biller:
         active = active_cycles_of(self.subscription, self.timeline, self.as_of)
         if self.is_preview:
             close = first_instant(self.as_of, self.subscription.zone_name)
-            cycles = [cycle._replace(ends_at=min(cycle.ends_at, close)) for cycle in cycles if cycle.starts_at < close]
+            begun = takewhile(lambda cycle: cycle.cycle_start < self.as_of, cycles)  # one of a skipped day too
+            cycles = [cycle._replace(ends_at=min(cycle.ends_at, close)) for cycle in begun]
             active = [cut for of in active if (cut := of.until(close))]
         self.bill.billing_cycles += cycles
         if not active:
